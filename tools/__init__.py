@@ -1,0 +1,1 @@
+"""Set-up, packaging and the house rules. Nothing in here ships."""
