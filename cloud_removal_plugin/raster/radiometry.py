@@ -1,0 +1,361 @@
+"""How a raster's numbers become reflectance: sensor, bands, scale, offset and nodata, each with the reason.
+
+Units are found in this order: what the analyst typed, GDAL's band scale and offset where the pixels make them
+plausible, the product, the pixels. Facts: ESA product specification (quantification, offset since baseline 04.00), USGS
+Collection 2 guide, HLS v2.0 and PlanetScope guides. Where metadata and pixels contradict each other, the pixels win and
+the log says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..bands import SENSORS
+from ..errors import InputError
+from .bandnames import is_reflectance, roles_of
+from .dates import date_of
+from .info import RasterInfo
+from .offsets import OFFSET_DN, decide
+from .products import Product, declared_offset, identify, landsat_level
+from .sample import sample
+
+DN_SCALE = 1e-4
+"""Sentinel-2, HLS, Planet and most exports: reflectance x 10,000."""
+
+DARK_QUANTILE = 0.001
+BRIGHT_QUANTILE = 0.99
+
+LANDSAT_L2 = (2.75e-5, -0.2)
+LANDSAT_L1 = (2e-5, -0.1)
+
+LARGEST_PLAUSIBLE = 3.0
+"""Reflectance of the brightest cloud edges stays below 2; three leaves room for scaled-up radiances."""
+
+MOST_ALPHA_VALUES = 16
+"""Transparency takes few values; 16-bit stacks are sometimes written with a band wrongly marked as alpha."""
+
+KNOWN = ("sentinel2", "landsat", "hls", "planet")
+
+
+@dataclass(frozen=True)
+class Radiometry:
+    """How a file's numbers (DN) are meant: reflectance = DN * scale + offset.
+
+    Attributes:
+        sensor: "sentinel2", "landsat", "hls", "planet" or "generic".
+        bands: the role of each *used* band in file order (``bandN`` where unknown), unique.
+        used_bands: file bands (from 1) that hold reflectance, one for each of ``bands``.
+        scale, offset: one pair for the product.
+        nodata: nodata value of each used band in DN, None where there is none.
+        zero_is_nodata: whether a pixel that is 0 in every band holds no data, also without a tag.
+        saturated: a DN that means "no measurement" beside nodata (65535 in uint16 products), or None.
+        level: "L1C" or "L2A" for Sentinel-2 where known, else "".
+        notes: sentences for the log that say what was assumed, and why.
+        warnings: the sentences among them that an analyst should check.
+        darkest: Sentinel-2 without metadata on its offset: lowest 0.1 % quantile of all bands in DN; else None.
+        undecided: the offset is a guess from this raster's pixels; its series may correct it (:func:`offsets.agree`).
+        layer: the layer's name.
+    """
+
+    sensor: str
+    bands: tuple[str, ...]
+    used_bands: tuple[int, ...]
+    scale: float
+    offset: float
+    nodata: tuple[float | None, ...]
+    zero_is_nodata: bool
+    saturated: float | None
+    level: str
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    darkest: float | None = None
+    undecided: bool = False
+    layer: str = ""
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """Quantiles of the sampled pixels of each used band, in DN; ``count`` 0 where nothing with data was found."""
+
+    dark: np.ndarray
+    bright: np.ndarray
+    roles: tuple[str, ...]
+    count: int
+
+    @property
+    def top(self) -> float:
+        return float(self.bright.max()) if self.count else 0.0
+
+
+class _Log:
+    """Sentences in the order in which things were decided."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.darkest: float | None = None
+        self.undecided = False
+        self.notes: list[str] = []
+        self.warnings: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        self.notes.append(f"{self.name}: {sentence[:1].lower()}{sentence[1:]}")
+
+    def warn(self, sentence: str) -> None:
+        self.say(sentence)
+        self.warnings.append(self.notes[-1])
+
+
+def recognise(
+    info: RasterInfo, *, sensor: str = "auto", scale: float | None = None, offset: float | None = None
+) -> Radiometry:
+    """Find out how an optical raster stores reflectance.
+
+    Args:
+        sensor: what the analyst chose (:data:`bands.SENSORS`).
+        scale, offset: what the analyst typed (reflectance = DN * scale + offset), None to find it.
+
+    Raises:
+        InputError: an unknown sensor, an 8-bit picture without a typed scale, no band with reflectance, unreadable
+            pixels.
+    """
+    if sensor not in SENSORS:
+        raise InputError(f"SENSOR '{sensor}' is unknown. Choose one of {', '.join(SENSORS)}.")
+    if scale is not None and not (np.isfinite(scale) and scale != 0):
+        raise InputError("REFLECTANCE_SCALE must be a number other than 0 (reflectance = DN * scale + offset).")
+    product = identify(info, sensor)
+    log = _Log(info.name)
+    log.say(f"read as {product.sensor} ({product.evidence}).")
+    used = _used_bands(info, product, log)
+    _refuse_pictures(info, used, sensor, scale)
+    values = sample(info, used)
+    if sensor == "auto" and product.sensor == "generic" and _looks_like_landsat(info, values):
+        product = Product("landsat", "L89", "", "its numbers")
+        log.warn("taken as Landsat Collection 2 surface reflectance, because its numbers lie where that product's do.")
+    used, values = _without_false_alpha(info, used, values, log)
+    roles, sentence = roles_of(info, used, product.sensor, product.table)
+    log.say(sentence)
+    levels = _levels(values, roles)
+    if not levels.count:
+        log.warn("no pixel with data was found in a sample.")
+    found_scale, found_offset = _calibration(info, product, used, levels, scale, offset, log)
+    integer = np.dtype(info.dtypes[used[0] - 1]).kind in "iu"
+    uint16 = info.dtypes[used[0] - 1] == "uint16"
+    return Radiometry(
+        sensor=product.sensor,
+        bands=roles,
+        used_bands=used,
+        scale=found_scale,
+        offset=found_offset,
+        nodata=_nodata(info, used, product),
+        zero_is_nodata=_zero_rule(info, used, product),
+        saturated=65535.0 if integer and uint16 and product.sensor in KNOWN else None,
+        level=product.level,
+        notes=tuple(log.notes),
+        warnings=tuple(log.warnings),
+        darkest=log.darkest,
+        undecided=log.undecided,
+        layer=info.name,
+    )
+
+
+def _used_bands(info: RasterInfo, product: Product, log: _Log) -> tuple[int, ...]:
+    bands = range(1, info.count + 1)
+    used = tuple(b for b in bands if is_reflectance(info, b, product.table))
+    left_out = [info.descriptions[b - 1] for b in bands if b not in used]
+    if left_out:
+        log.say(f"not reflectance, left as it is: {', '.join(left_out)}.")
+    if not used:
+        raise InputError(
+            f"Layer '{info.name}' holds no reflectance band ({', '.join(left_out)}). Choose an optical layer."
+        )
+    return used
+
+
+def _refuse_pictures(info: RasterInfo, used: tuple[int, ...], sensor: str, scale: float | None) -> None:
+    if scale is not None or sensor == "generic":
+        return
+    if all(info.dtypes[b - 1] in ("uint8", "int8") for b in used):
+        raise InputError(
+            f"Layer '{info.name}' is an 8-bit picture (0 to 255): a stretch for the eye, not reflectance. Give the "
+            "original 16-bit or float bands, or choose SENSOR 'generic' (or type a REFLECTANCE_SCALE) to restore the "
+            "picture as it is."
+        )
+
+
+def _without_false_alpha(
+    info: RasterInfo, used: tuple[int, ...], values: np.ndarray, log: _Log
+) -> tuple[tuple[int, ...], np.ndarray]:
+    """Drop the alpha band, and radar bands hidden among unnamed ones (negative by nature, unlike reflectance in DN)."""
+    keep = [b != info.alpha for b in used]
+    if info.alpha in used and info.dtypes[info.alpha - 1] != "uint8":
+        values_of_alpha = np.unique(values[used.index(info.alpha)])
+        if values_of_alpha.size > MOST_ALPHA_VALUES:
+            keep = [True] * len(used)
+            log.warn(f"band {info.alpha} is marked as transparency but holds measurements; it is read as a band.")
+    unnamed = not any(info.descriptions)
+    if unnamed and info.count in (15, 16) and values.shape[1] and np.median(values, axis=1).min() < -1:
+        radar = np.median(values, axis=1) < -1
+        keep = [k and not r for k, r in zip(keep, radar, strict=True)]
+        left_out = ", ".join(str(b) for b, r in zip(used, radar, strict=True) if r)
+        log.say(f"bands {left_out} are negative: radar, left as they are.")
+    if not any(keep):
+        raise InputError(f"Layer '{info.name}' holds no reflectance band. Choose an optical layer.")
+    return tuple(b for b, k in zip(used, keep, strict=True) if k), values[np.array(keep)]
+
+
+def _levels(values: np.ndarray, roles: tuple[str, ...]) -> _Levels:
+    if not values.shape[1]:
+        zeros = np.zeros(len(roles))
+        return _Levels(zeros, zeros, roles, 0)
+    dark, bright = np.quantile(values, (DARK_QUANTILE, BRIGHT_QUANTILE), axis=1, method="nearest")
+    return _Levels(dark.astype(np.float64), bright.astype(np.float64), roles, values.shape[1])
+
+
+def _looks_like_landsat(info: RasterInfo, values: np.ndarray) -> bool:
+    """uint16, fill 0, everything between 6,500 and 44,000: reflectance -0.02 to 1.0 in Collection 2's scale."""
+    if info.dtype != "uint16" or values.shape[1] < 100 or info.count < 3 or any(info.descriptions):
+        return False
+    dark, middle = np.quantile(values, (DARK_QUANTILE, 0.5), axis=1)
+    return bool((dark > 6500).all() and (dark.min() < 12_000) and (middle < 30_000).all())
+
+
+def _calibration(
+    info: RasterInfo,
+    product: Product,
+    used: tuple[int, ...],
+    levels: _Levels,
+    scale: float | None,
+    offset: float | None,
+    log: _Log,
+) -> tuple[float, float]:
+    """Scale and offset: typed ones as they are, the rest found."""
+    if scale is not None:
+        log.say(f"reflectance = DN x {scale:g} {_signed(offset or 0.0)}, as typed.")
+        return float(scale), float(offset or 0.0)
+    found = _gdal_pair(info, product, used, levels, log) or _product_pair(info, product, used, levels, log)
+    if offset is not None:
+        found = (found[0], float(offset))
+        log.darkest, log.undecided = None, False
+        log.say(f"the offset {offset:g} was typed.")
+    log.say(f"reflectance = DN x {found[0]:g} {_signed(found[1])}.")
+    return found
+
+
+def _signed(value: float) -> str:
+    return f"{'-' if value < 0 else '+'} {abs(value):g}"
+
+
+def _gdal_pair(
+    info: RasterInfo, product: Product, used: tuple[int, ...], levels: _Levels, log: _Log
+) -> tuple[float, float] | None:
+    """GDAL's band scale and offset, where there are any and the pixels make them plausible."""
+    pairs = [(info.scales[b - 1], info.offsets[b - 1]) for b in used]
+    scale, offset = max(pairs, key=pairs.count)
+    if (scale, offset) == (1.0, 0.0) or (scale == 1.0 and offset == -OFFSET_DN):
+        return None
+    if any(pair != (scale, offset) for pair in pairs):
+        log.warn(f"the bands have different scales or offsets; {scale:g} {_signed(offset)} is used for all.")
+    if levels.count:
+        bright, dark = levels.top * scale + offset, float(levels.dark.min()) * scale + offset
+        if not (scale > 0 and 0.004 < bright < LARGEST_PLAUSIBLE and dark > -0.25):
+            log.warn(
+                f"the file's band scale {scale:g} and offset {offset:g} would make reflectance {dark:.3g} to "
+                f"{bright:.3g}; "
+                "they are ignored."
+            )
+            return None
+    if product.sensor == "sentinel2" and offset:
+        declared = offset / scale
+        return scale, _sentinel2_offset(info, levels, scale * OFFSET_DN / 0.1, declared, "the band offset", log) * scale
+    log.say(f"scale {scale:g} and offset {offset:g} are the file's own.")
+    return scale, offset
+
+
+def _product_pair(
+    info: RasterInfo, product: Product, used: tuple[int, ...], levels: _Levels, log: _Log
+) -> tuple[float, float]:
+    """Scale and offset by product and pixel values."""
+    floating = np.dtype(info.dtypes[used[0] - 1]).kind == "f"
+    if floating and levels.top <= 2.0:
+        log.say("floating-point numbers below 2: reflectance as it is.")
+        return 1.0, 0.0
+    if product.sensor == "landsat":
+        return _landsat_pair(info, log)
+    if product.sensor == "sentinel2":
+        declared, where = declared_offset(info)
+        return DN_SCALE, _sentinel2_offset(info, levels, 1.0, declared, where, log) * DN_SCALE
+    if product.sensor == "planet" and "_sr" not in info.name.lower() and "analyticms" in info.name.lower():
+        log.warn(
+            "this Planet product without '_SR' holds radiance; prefer surface reflectance, or type REFLECTANCE_SCALE."
+        )
+    if product.sensor in ("hls", "planet"):
+        return DN_SCALE, 0.0
+    return _generic_pair(info, used, levels, log)
+
+
+def _landsat_pair(info: RasterInfo, log: _Log) -> tuple[float, float]:
+    level = landsat_level(info)
+    if level == "C1":
+        log.say("16-bit signed integers: Landsat Collection 1 style, reflectance x 10,000.")
+        return DN_SCALE, 0.0
+    if level == "L1":
+        log.warn("Landsat Level 1: top-of-atmosphere reflectance, not corrected for the sun's elevation.")
+        return LANDSAT_L1
+    log.say("Landsat Collection 2 Level 2 surface reflectance.")
+    return LANDSAT_L2
+
+
+def _generic_pair(info: RasterInfo, used: tuple[int, ...], levels: _Levels, log: _Log) -> tuple[float, float]:
+    """Unknown products: by the size of the numbers."""
+    dtype = info.dtypes[used[0] - 1]
+    if dtype in ("uint8", "int8"):
+        log.warn("an 8-bit picture: 0..255 is treated as 0..1. The result is a picture as well, not reflectance.")
+        return 1.0 / 255.0, 0.0
+    if levels.top > 25_000:
+        log.warn(
+            "numbers above 25,000: taken as 16-bit reflectance (65,535 = 1). Type REFLECTANCE_SCALE if that is wrong."
+        )
+        return 1.0 / 65535.0, 0.0
+    log.warn(
+        "an unknown product: its numbers are taken as reflectance x 10,000. Type REFLECTANCE_SCALE if that is wrong."
+    )
+    return DN_SCALE, 0.0
+
+
+def _sentinel2_offset(
+    info: RasterInfo, levels: _Levels, unit: float, declared: float | None, where: str, log: _Log
+) -> float:
+    """The offset in DN, -1000 or 0: see :mod:`offsets`.
+
+    Args:
+        unit: 1 where DN are reflectance x 10,000; other scalings in proportion.
+        declared: what metadata says, or None.
+    """
+    telling = levels.dark * unit
+    if len(levels.roles) > 1:
+        telling = telling[[role != "coastal" for role in levels.roles]]  # haze: never dark in top-of-atmosphere data
+    darkest = float(telling.min()) if levels.count else None
+    decision = decide(darkest, declared, where, date_of(info))
+    (log.warn if decision.check and levels.count else log.say)(decision.sentence)
+    log.darkest = darkest if declared is None else None
+    log.undecided = decision.open
+    return decision.offset
+
+
+def _nodata(info: RasterInfo, used: tuple[int, ...], product: Product) -> tuple[float | None, ...]:
+    """Nodata tags; without any, HLS' fill value where the dtype can hold it."""
+    tags = tuple(info.nodata[b - 1] for b in used)
+    if product.sensor == "hls" and all(v is None for v in tags) and np.dtype(info.dtypes[used[0] - 1]).kind in "if":
+        return (-9999.0,) * len(used)
+    return tags
+
+
+def _zero_rule(info: RasterInfo, used: tuple[int, ...], product: Product) -> bool:
+    """Zero in every band is a hole in all products; a single band needs to be of a product that says so."""
+    if all(info.dtypes[b - 1] in ("uint8", "int8") for b in used):
+        return False  # black is a colour in a picture
+    if len(used) > 1:
+        return True
+    return product.sensor in KNOWN and np.dtype(info.dtypes[used[0] - 1]).kind in "iu"

@@ -1,0 +1,91 @@
+"""Whether a result can be written to a path, and the sentences for when it cannot.
+
+Standard library only, so that it can be asked before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+
+from ..errors import OutputError
+
+EXTENSIONS = (".tif", ".tiff")
+
+LEAST_FREE_BYTES = 4 << 20
+"""A window is not handed to GDAL with less than this left beside it: GDAL tells a full disk only on its log."""
+
+
+def check_target(path: str, forbid: Iterable[str] = ()) -> None:
+    """Refuse, before any work, a path that nothing can be written to.
+
+    Args:
+        path: of the raster to be written.
+        forbid: paths of the job's inputs (and of its other outputs).
+
+    Raises:
+        OutputError: no or an unknown extension, folder missing or not writable, file write-protected, equal to one
+            of ``forbid``.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    if not path:
+        raise OutputError("The output has no file name. Choose where the result is to be written.")
+    if not name.lower().endswith(EXTENSIONS):
+        raise OutputError(f"Output '{name}' is not a GeoTIFF name. End it with .tif.")
+    if os.path.isdir(path):
+        raise OutputError(f"Output '{path}' is a folder. Add a file name that ends with .tif.")
+    if not os.path.isdir(folder):
+        raise OutputError(f"Output '{name}' cannot be written: the folder '{folder}' does not exist. Create it first.")
+    for other in forbid:
+        if _same_file(path, other):
+            raise OutputError(
+                f"Output '{name}' would overwrite a layer that the job reads or writes. Choose another file name."
+            )
+    if os.path.exists(path) and not os.access(path, os.W_OK):
+        raise OutputError(f"Output '{name}' exists and is write-protected. Choose another file name.")
+    try:
+        # Asking for permissions is unreliable on Windows and on network drives: try it.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise failure(name, folder, error) from error
+
+
+def _same_file(one: str, other: str) -> bool:
+    if not other:
+        return False
+    if os.path.realpath(one) == os.path.realpath(other):
+        return True
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+def failure(name: str, folder: str, error: BaseException) -> OutputError:
+    """The sentence for whatever went wrong while writing ``name``."""
+    code = getattr(error, "errno", None)
+    text = str(error)
+    full = code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text or "quota" in text.lower()
+    if full or free_bytes(folder) < LEAST_FREE_BYTES:
+        return OutputError(
+            f"The disk with '{folder}' is full; '{name}' was not written. Free some space or choose another folder."
+        )
+    if isinstance(error, PermissionError) or code == errno.EROFS:
+        return OutputError(
+            f"'{name}' cannot be written to '{folder}': permission denied, or the file is open in another program. "
+            "Close it or choose another folder."
+        )
+    first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    return OutputError(f"'{name}' cannot be written to '{folder}' ({first}). Choose another folder.")
+
+
+def free_bytes(folder: str) -> int:
+    """Bytes left on the disk of ``folder``; very many where the system does not say."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return 1 << 62
