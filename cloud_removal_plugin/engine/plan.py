@@ -1,0 +1,143 @@
+"""Where the gaps are, which windows a fit looks at, and which windows are restored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..raster.windows import CORE_PX, REGION_PX, Window, cores, regions
+
+CELL_PX = 64
+"""Edge of the cells in which gaps are counted."""
+
+REGION_EDGE_PX = REGION_PX
+"""Edge of the regions that are fitted each."""
+
+WHOLE_REGION_PX = 1_300_000
+"""Regions up to this many pixels are fitted on all of their pixels; larger ones on sample windows."""
+
+SAMPLE_EDGE_PX = 512
+SAMPLE_WINDOWS = 4
+
+
+@dataclass(frozen=True)
+class Survey:
+    """How many pixels of the target are hidden and clear, in cells of CELL_PX.
+
+    Attributes:
+        gap, clear: int32 (rows of cells, columns of cells).
+    """
+
+    gap: np.ndarray
+    clear: np.ndarray
+
+    def counts(self, window: Window) -> tuple[int, int]:
+        """(hidden, clear) pixels of the cells that a window touches."""
+        rows = slice(window.row // CELL_PX, -(-window.bottom // CELL_PX))
+        cols = slice(window.col // CELL_PX, -(-window.right // CELL_PX))
+        return int(self.gap[rows, cols].sum()), int(self.clear[rows, cols].sum())
+
+
+def survey(
+    height: int, width: int, classes: Callable[[Window], np.ndarray], report: Callable[[float, str], None]
+) -> Survey:
+    """Count hidden and clear pixels of the target.
+
+    Args:
+        height, width: size of the scene in pixels.
+        classes: reads the target's cloud classes (H, W) of a window.
+        report: receives (fraction, text).
+    """
+    shape = (-(-height // CELL_PX), -(-width // CELL_PX))
+    gap, clear = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    whole = cores(Window(0, 0, height, width))
+    for number, window in enumerate(whole):
+        found = classes(window)
+        _count(gap, window, (found == 1) | (found == 2))
+        _count(clear, window, found == 0)
+        report((number + 1) / len(whole), "Looking for gaps")
+    return Survey(gap, clear)
+
+
+def _count(into: np.ndarray, window: Window, flags: np.ndarray) -> None:
+    """Add True pixels of a window to the cells that it touches."""
+    rows = np.arange(window.row, window.bottom) // CELL_PX
+    cols = np.arange(window.col, window.right) // CELL_PX
+    row_starts = np.flatnonzero(np.diff(rows, prepend=rows[0] - 1))
+    col_starts = np.flatnonzero(np.diff(cols, prepend=cols[0] - 1))
+    sums = np.add.reduceat(np.add.reduceat(flags.astype(np.int32), row_starts, axis=0), col_starts, axis=1)
+    into[rows[row_starts][:, None], cols[col_starts][None, :]] += sums
+
+
+@dataclass(frozen=True)
+class RegionPlan:
+    """One fit region: what its fit looks at and what is done with its windows."""
+
+    region: Window
+    samples: tuple[Window, ...]
+    windows: tuple[tuple[Window, bool], ...]
+    """Cores in raster order, and whether each has pixels to restore."""
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether anything is to be restored here."""
+        return any(gap for _, gap in self.windows)
+
+
+def plan(height: int, width: int, found: Survey, core_px: int) -> list[RegionPlan]:
+    """Cut a scene into regions, sample windows and cores; depends on the grid and the mask alone."""
+    plans = []
+    for region in regions(height, width, REGION_EDGE_PX):
+        windows = tuple((core, found.counts(core)[0] > 0) for core in cores(region, core_px))
+        samples = sample_windows(region, found) if any(gap for _, gap in windows) else ()
+        plans.append(RegionPlan(region, samples, windows))
+    return plans
+
+
+def sample_windows(region: Window, found: Survey) -> tuple[Window, ...]:
+    """Windows on which a region is fitted: all of a small region, else a few that hold both gap and clear pixels."""
+    if region.pixels <= WHOLE_REGION_PX:
+        return (region,)
+    blocks = cores(region, SAMPLE_EDGE_PX, SAMPLE_EDGE_PX)
+    blocks = [Window(b.row, b.col, min(b.height, SAMPLE_EDGE_PX), min(b.width, SAMPLE_EDGE_PX)) for b in blocks]
+    chosen: list[Window] = []
+    while blocks and len(chosen) < SAMPLE_WINDOWS:
+        best = max(blocks, key=lambda block: (_worth(block, found, chosen, region), -block.row, -block.col))
+        chosen.append(best)
+        blocks.remove(best)
+    return tuple(sorted(chosen))
+
+
+def _worth(block: Window, found: Survey, chosen: list[Window], region: Window) -> float:
+    """Share of clear times share of hidden pixels, and distance from what is chosen already."""
+    gap, clear = found.counts(block)
+    balance = np.sqrt((gap + 0.05 * block.pixels) * (clear + 0.05 * block.pixels)) / block.pixels
+    if not chosen:
+        return float(balance)
+    nearest = min(np.hypot(block.row - other.row, block.col - other.col) for other in chosen)
+    return float(balance * (0.5 + nearest / np.hypot(region.height, region.width)))
+
+
+def core_px(budget_mb: int, dates: int, bands: int) -> int:
+    """Edge of the windows that stream, so that three of them (read, restored, written) fit the budget.
+
+    The result depends on it only by how a correction fades at the border of a window; the largest is the default.
+    """
+    for edge in (CORE_PX, 768, 512, 384):
+        if 3 * 4 * min(dates, 14) * bands * (edge + 128) ** 2 * 1.5 <= budget_mb * 2**20:
+            return edge
+    return 256
+
+
+def preselect(days: Sequence[float], shares: Sequence[float], most: int) -> tuple[int, ...]:
+    """The target (0) and the acquisitions that promise most for its gap, in ascending order.
+
+    Args:
+        days: days of every acquisition relative to the target, which is the first.
+        shares: share of the target's gap that each acquisition sees, 0..1.
+        most: acquisitions to keep besides the target.
+    """
+    others = sorted(range(1, len(days)), key=lambda date: ((abs(days[date]) + 5) / max(shares[date], 0.01), date))
+    return (0, *sorted(others[:most]))

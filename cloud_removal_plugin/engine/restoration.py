@@ -1,0 +1,113 @@
+"""A restoration job from its layers to its result."""
+
+from __future__ import annotations
+
+import tempfile
+from concurrent.futures import Executor
+from pathlib import Path
+
+from ..errors import InputError
+from ..methods import registry
+from ..raster.parts import scratch_prefix
+from . import device as devices
+from .job import Job, Result
+from .masks import Masks
+from .outputs import Outputs
+from .plan import core_px, plan, survey
+from .progress import Cancel, Log, Progress, Report
+from .restoring import Restoring, figures
+from .scene import Scene
+
+
+def restore(
+    job: Job, scene: Scene, *, budget_mb: int, threads: Executor, report: Report, cancelled: Cancel, log: Log
+) -> Result:
+    """Restore what is hidden in the target.
+
+    Raises:
+        CloudRemovalError, Cancelled: nothing was written.
+    """
+    restorer = registry.create(job.method)
+    device = devices.choose(job.device)
+    shares = {"Finding clouds": 0.3, "Looking for gaps": 0.03, "Restoring": 1.0}
+    folder = Path(job.output).resolve().parent
+    with (
+        tempfile.TemporaryDirectory(prefix=scratch_prefix(), suffix=".part", dir=folder) as temporary,
+        Masks(job, scene, Path(temporary)) as masks,
+    ):
+        if masks.complete:
+            shares["Finding clouds"] = 0.0
+        progress = Progress(report, cancelled, shares)
+        masks.detect(progress, "Finding clouds", threads)
+        for note in masks.notes:
+            log("info", note)
+        height, width = scene.grid.shape
+        found = survey(height, width, lambda window: masks.read(0, window), progress.phase("Looking for gaps"))
+        warnings = _check_gaps(job, scene, int(found.gap.sum()), int(found.clear.sum()))
+        plans = plan(height, width, found, core_px(budget_mb, len(scene.days), len(scene.bands)))
+        restoring = Restoring(
+            scene, masks, restorer, seed=job.seed, device=device, pool=threads, progress=progress
+        )
+        with Outputs(job, scene) as outputs:
+            restoring.run(plans, outputs)
+            counted = outputs.shares
+            if not counted.valid:
+                raise _nothing_there(Path(job.input).name)
+    rmse, notes = figures(restoring.fits)
+    for note in notes:
+        log("info", note)
+    if counted.restored < counted.hidden:
+        warnings.append(
+            f"{counted.hidden - counted.restored} of {counted.hidden} hidden pixels could not be restored, because "
+            "nothing is known of them on any date. They were left as they were."
+        )
+    for warning in warnings:
+        log("warning", warning)
+    times = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in restoring.times.seconds.items())
+    log("info", f"Time by stage: {times}.")
+    return Result(
+        output=job.output,
+        uncertainty=job.uncertainty,
+        clouds=job.clouds,
+        cloud_share=counted.hidden / counted.valid,
+        restored_share=counted.restored / counted.valid,
+        expected_rmse=rmse,
+        method_used=_used(job, restoring),
+        warnings=tuple(warnings),
+    )
+
+
+def _used(job: Job, restoring: Restoring) -> str:
+    """What ran; of several regions, the one with the largest gap speaks."""
+    if not restoring.fits:
+        return "copy"
+    return max(restoring.fits, key=lambda fit: fit.gap).fitted.summary or job.method
+
+
+def _check_gaps(job: Job, scene: Scene, gap: int, clear: int) -> list[str]:
+    """Refuse what cannot be restored at all, and warn of what is hard."""
+    name = Path(job.input).name
+    alone = len(scene.days) == 1 and scene.radar is None
+    if not gap:
+        if not clear:
+            raise _nothing_there(name)
+        return [f"No clouds were found in {name}: the layer was copied as it is."]
+    if not clear and alone:
+        raise InputError(
+            f"{name} is hidden by clouds everywhere, and there is no other date to learn from. "
+            "Add other dates of the same place (OTHER_DATES)."
+        )
+    if not clear and len(scene.days) == 1:
+        raise InputError(
+            f"{name} is hidden by clouds everywhere: radar alone does not tell its colours. "
+            "Add at least one other date of the same place (OTHER_DATES)."
+        )
+    if not clear:
+        return [f"{name} is hidden everywhere; it is estimated from the other dates alone."]
+    if len(scene.days) == 1:
+        return [f"{name} comes without other dates, so the restoration is less sure; other dates help most."]
+    return []
+
+
+def _nothing_there(name: str) -> InputError:
+    return InputError(f"{name} holds no data in this extent: there is nothing to restore.")

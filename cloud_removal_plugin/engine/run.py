@@ -1,0 +1,70 @@
+"""Does a job: the one function that the worker process, QGIS and the command line all call."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import rasterio
+
+from ..errors import OutputError
+from ..raster.writer import check_target
+from . import device as devices
+from .detection import detect
+from .job import Job, Result
+from .progress import Cancel, Log, Report
+from .restoration import restore
+from .scene import Scene
+from .threads import pool, single_threaded
+
+BLOCK_CACHE_MB = 256
+"""GDAL's block cache: one row of blocks of every layer must fit, or overlapping windows decode everything twice."""
+
+
+def run(job: Job, report: Report, cancelled: Cancel, log: Log) -> Result:
+    """Do a job over whole rasters.
+
+    Args:
+        job: what to do.
+        report: receives (fraction 0..1, phase), at most ten times a second.
+        cancelled: asked at every step.
+        log: receives ('info' or 'warning', sentence).
+
+    Returns:
+        What was written, and the figures of the run.
+
+    Raises:
+        CloudRemovalError: a sentence for the analyst; nothing was written.
+        Cancelled: the analyst cancelled; nothing was written.
+    """
+    started = time.perf_counter()
+    for target in job.outputs:
+        check_target(target, job.inputs)
+    if len(set(job.outputs)) < len(job.outputs):
+        raise OutputError("Two outputs have the same file name. Give each output a file of its own.")
+    budget = devices.memory_budget_mb(job.memory_mb)
+    with (
+        single_threaded(),
+        rasterio.Env(GDAL_CACHEMAX=min(BLOCK_CACHE_MB, max(budget // 8, 32)), GDAL_PAM_ENABLED="NO"),
+        pool() as threads,
+        Scene(job) as scene,
+    ):
+        _introduce(job, scene, budget, log)
+        work = detect if job.kind == "detect" else restore
+        result = work(job, scene, budget_mb=budget, threads=threads, report=report, cancelled=cancelled, log=log)
+        return replace(result, seconds=time.perf_counter() - started)
+
+
+def _introduce(job: Job, scene: Scene, budget: int, log: Log) -> None:
+    """The first lines of the log: what came in, on which grid, with what it will be done."""
+    for layer in scene.layers:
+        info = layer.info
+        what = f"{info.width} x {info.height} pixels, {info.count} bands, {info.dtypes[0]}"
+        product = f"{layer.radiometry.sensor} {layer.radiometry.level}".rstrip()
+        log("info", f"{Path(info.path).name}: {what}, {product}, day {layer.day:+.0f}.")
+    grid = scene.grid
+    log("info", f"Grid: {grid.width} x {grid.height} pixels of {grid.pixel_m:.4g} m; bands: {', '.join(scene.bands)}.")
+    for note in scene.notes:
+        log("info", note)
+    log("info", f"Method {job.method}; memory budget {budget} MB; seed {job.seed}. {devices.describe(job.device)}")

@@ -1,0 +1,149 @@
+"""The layers of a job, opened on one grid: what the engine reads windows from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..observation import Observation
+from ..raster.classes import CLOUD, SHADOW
+from ..raster.crs import grid_of
+from ..raster.dates import assign
+from ..raster.grid import Grid
+from ..raster.info import RasterInfo, describe
+from ..raster.radar import RadarReader
+from ..raster.radiometry import Radiometry, recognise
+from ..raster.reader import OpticalReader
+from ..raster.windows import Window
+from .job import Job
+
+
+@dataclass(frozen=True)
+class OpticalLayer:
+    """One acquisition: its file, how its numbers become reflectance, and when it was taken."""
+
+    info: RasterInfo
+    radiometry: Radiometry
+    day: float
+
+
+class Scene:
+    """Every layer of a job on the target's grid. Index 0 is the target; use as a context manager.
+
+    Attributes:
+        grid: the target's grid, cut to the job's extent.
+        layers: the acquisitions, target first, others in the order in which they were given.
+        days: float64 (T,), days relative to the target.
+        bands: role names of the target's reflectance bands.
+        notes: sentences about what was recognised and assumed.
+    """
+
+    def __init__(self, job: Job) -> None:
+        """Describe and open all layers.
+
+        Raises:
+            InputError, GridError, DateError: a layer cannot be used, in a sentence that names it.
+        """
+        paths = (job.input, *job.other_dates)
+        infos = [describe(path) for path in paths]
+        _refuse_input_twice(job)
+        self.grid = crop(infos[0], job.extent)
+        days, dates, notes = assign(infos, job.dates)
+        self.days, self.dates = np.asarray(days, np.float64), dates
+        self.notes: list[str] = list(notes)
+        self.layers: list[OpticalLayer] = []
+        for index, info in enumerate(infos):
+            radiometry = recognise(
+                info, sensor=job.sensor, scale=job.reflectance_scale, offset=job.reflectance_offset
+            )
+            self.notes += radiometry.notes
+            self.layers.append(OpticalLayer(info, radiometry, float(self.days[index])))
+        self.bands = self.layers[0].radiometry.bands
+        self._stack = ExitStack()
+        try:
+            self._open(job)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _open(self, job: Job) -> None:
+        self.readers = [
+            self._stack.enter_context(
+                OpticalReader(layer.info, layer.radiometry, self.grid, self.bands if index else None)
+            )
+            for index, layer in enumerate(self.layers)
+        ]
+        self.radar: RadarReader | None = None
+        if job.radar:
+            self.radar = self._stack.enter_context(RadarReader(describe(job.radar), self.grid, dates=self.dates))
+        for reader in (*self.readers, *((self.radar,) if self.radar else ())):
+            self.notes += [note for note in reader.notes if note not in self.notes]
+        target = self.dates[0] if self.dates else None
+        self.radar_days = self.radar.days(target, self.days) if self.radar else np.zeros(0)
+
+    def __enter__(self) -> Scene:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def read(self, date: int, window: Window) -> np.ndarray:
+        """Reflectance float32 (C, H, W) of one date; NaN = no data, also beyond the scene's edge."""
+        return self.readers[date].read(window)
+
+    def observe(
+        self, window: Window, dates: Sequence[int], classes: Sequence[np.ndarray], pool: Executor
+    ) -> Observation:
+        """Read one window of some dates.
+
+        Args:
+            window: in pixels of the grid, inside the scene.
+            dates: indices of the acquisitions, the target (0) first.
+            classes: cloud classes (H, W) of each of them.
+            pool: threads that read different dates at the same time.
+        """
+        optical = np.empty((len(dates), len(self.bands), window.height, window.width), np.float32)
+
+        def one(place: int) -> None:
+            optical[place] = self.read(dates[place], window)
+
+        radar = pool.submit(self.radar.read, window) if self.radar else None
+        for done in [pool.submit(one, place) for place in range(len(dates))]:
+            done.result()
+        cloud = np.stack([hidden(part) for part in classes]).astype(np.float32)
+        return Observation(
+            optical=optical,
+            cloud=cloud,
+            days=self.days[list(dates)],
+            bands=self.bands,
+            radar=radar.result() if radar else None,
+            radar_days=self.radar_days,
+            pixel_m=self.grid.pixel_m,
+            row=window.row,
+            col=window.col,
+        )
+
+
+def hidden(classes: np.ndarray) -> np.ndarray:
+    """True (H, W) under a cloud or its shadow."""
+    return (classes == CLOUD) | (classes == SHADOW)
+
+
+def crop(info: RasterInfo, extent: tuple[float, float, float, float] | None) -> Grid:
+    """The grid of a layer, cut to an extent in the layer's CRS."""
+    grid = grid_of(info)
+    return grid.crop(extent)[0] if extent else grid
+
+
+def _refuse_input_twice(job: Job) -> None:
+    if job.input in job.other_dates:
+        raise InputError(
+            f"{Path(job.input).name} is the input and also one of the other dates. Remove it from the other dates."
+        )
+
