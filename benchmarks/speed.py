@@ -1,0 +1,230 @@
+"""Ratios side by side in one run: the default path against reading and writing, interpolation against plain numpy.
+
+python -m benchmarks.speed [--size 2048] [--rounds 3] [--methods fast auto]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import rasterio
+
+from benchmarks import synthetic
+from benchmarks.jobs import HEAD, detect_job, line, restore_job, rounds, run_quietly
+from benchmarks.synthetic import Stack
+
+GOALS_F = {"fast": 4.0, "auto": 8.0}
+"""Seconds of a job at 50 % cloud, six dates and thirteen bands, against F."""
+
+DETECTION_GOAL_F = 1.0
+INTERPOLATION_GOAL = 15.0
+SKIP_GOAL = 0.40
+WINDOW = 1024
+
+
+def threads() -> int:
+    """What the product uses: the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def read_and_write(stack: Stack, output: Path, count: int) -> None:
+    """F: read every raster and mask of the stack in windows, one handle a thread, and write the target again."""
+    with rasterio.open(stack.rasters[0]) as data:
+        size, bands = data.width, data.count
+
+    def read_file(path: Path) -> None:
+        with rasterio.open(path) as data:
+            for row in range(0, size, WINDOW):
+                for col in range(0, size, WINDOW):
+                    data.read(window=((row, min(row + WINDOW, size)), (col, min(col + WINDOW, size))))
+
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(read_file, [*stack.rasters[1:], *stack.masks]))
+    with rasterio.open(stack.rasters[0]) as data:
+        target = data.read()
+    with rasterio.open(output, "w", **{**synthetic.profile(size, bands), "num_threads": count}) as out:
+        out.write(target)
+
+
+def plain_numpy(raw: np.ndarray, hidden: np.ndarray, days: np.ndarray) -> np.ndarray:
+    """Linear interpolation in time in plain numpy: float64, NaN for clouds, the usual "fill forward by index" idiom.
+
+    Args:
+        raw: uint16 (D, C, H, W), the other dates, reflectance x 10000, 0 = no data.
+        hidden: bool (D, H, W).
+        days: (D,), relative to the target, ascending.
+
+    Returns:
+        float64 (C, H, W).
+    """
+    optical = raw.astype(np.float64) / 10000.0
+    optical[raw == 0] = np.nan
+    optical = np.where(hidden[:, None], np.nan, optical)
+    place = np.arange(len(days)).reshape(-1, 1, 1, 1)
+    earlier, later = optical[days <= 0], optical[days > 0]
+    before = np.where(np.isnan(earlier), -1, place[: len(earlier)]).max(axis=0, keepdims=True)
+    after = np.where(np.isnan(later), len(later), place[: len(later)]).min(axis=0, keepdims=True)
+    low = np.take_along_axis(earlier, np.maximum(before, 0), axis=0)[0]
+    high = np.take_along_axis(later, np.minimum(after, len(later) - 1), axis=0)[0]
+    day_low, day_high = days[days <= 0][before[0]], days[days > 0][np.minimum(after[0], len(later) - 1)]
+    low, high = np.where(before[0] < 0, np.nan, low), np.where(after[0] == len(later), np.nan, high)
+    both = low + (high - low) * (-day_low / (day_high - day_low))
+    return np.where(np.isnan(low), high, np.where(np.isnan(high), low, both))
+
+
+def looped_numpy(raw: np.ndarray, hidden: np.ndarray, days: np.ndarray) -> np.ndarray:
+    """The same in one pass over the dates, as a careful hand writes it; arguments as :func:`plain_numpy`."""
+    optical = raw.astype(np.float64) / 10000.0
+    optical[raw == 0] = np.nan
+    optical = np.where(hidden[:, None], np.nan, optical)
+    before, after = np.full(raw.shape[1:], np.nan), np.full(raw.shape[1:], np.nan)
+    day_before, day_after = before.copy(), after.copy()
+    for t in range(len(days)):
+        valid = ~np.isnan(optical[t])
+        if days[t] <= 0:
+            before, day_before = np.where(valid, optical[t], before), np.where(valid, days[t], day_before)
+        else:
+            first = valid & np.isnan(after)
+            after, day_after = np.where(first, optical[t], after), np.where(first, days[t], day_after)
+    both = before + (after - before) * (-day_before / (day_after - day_before))
+    return np.where(np.isnan(both), np.where(np.isnan(before), after, before), both)
+
+
+class InterpolationRace:
+    """The product's interpolation and plain numpy on the same arrays in memory: 512 x 512 x 13, target + 5 dates."""
+
+    def __init__(self, edge: int = 512) -> None:
+        content = synthetic.tiles(edge=edge)
+        middle = len(content) // 2
+        self.raw = np.delete(content, middle, axis=0)
+        self.days = np.array([15.0 * (t - middle) for t in range(len(content)) if t != middle])
+        self.hidden = np.stack([synthetic.cloud(edge, edge, 0.3, t) > 0 for t in range(len(self.days))])
+        self.out = np.empty(self.raw.shape, np.float32)
+
+    def product(self) -> np.ndarray:
+        """Numbers to reflectance as the reader does it, then the kernel of METHOD=interpolation; (C, n)."""
+        from cloud_removal_plugin.methods.interpolation import interpolate
+
+        np.multiply(self.raw, np.float32(1e-4), out=self.out, dtype=np.float32, casting="same_kind")
+        seen = ~self.hidden
+        empty = (self.raw == 0).all(axis=1) if (self.raw[:, 0] == 0).any() else None
+        if empty is not None:
+            seen &= ~empty
+        dates, bands = self.out.shape[:2]
+        size = self.hidden[0].size
+        estimate, _, _ = interpolate(
+            self.out.reshape(dates, bands, size), seen.reshape(dates, size), self.days, np.arange(size)
+        )
+        return estimate
+
+    def peer(self, function: Callable[..., np.ndarray]) -> np.ndarray:
+        """A peer's answer; (C, n)."""
+        return function(self.raw, self.hidden, self.days).reshape(self.raw.shape[1], -1)
+
+    def difference(self) -> float:
+        """Largest difference from the peers where all know an answer."""
+        ours = self.product()
+        return max(float(np.nanmax(np.abs(ours - self.peer(f)))) for f in (plain_numpy, looped_numpy))
+
+
+def race(count: int) -> list[str]:
+    """Table rows: interpolation against plain numpy, CPU time of one thread."""
+    both = InterpolationRace()
+    off = both.difference()
+    actions = {"ours": both.product, "plain": lambda: both.peer(plain_numpy), "loop": lambda: both.peer(looped_numpy)}
+    found = rounds(actions, count + 2)
+    mpx = both.hidden[0].size / 1e6
+    ours = found["ours"][1]
+    ratio = found["plain"][1] / ours
+    note = f"{ours / mpx:.3f} s/Mpx of 13 bands against {found['plain'][1] / mpx:.2f}; largest difference {off:.1e}"
+    against = f"{found['loop'][1] / mpx:.2f} s/Mpx"
+    return [
+        line("interpolation, times faster than plain numpy", ratio, f">= {INTERPOLATION_GOAL:.0f}",
+             ratio >= INTERPOLATION_GOAL, note),
+        f"| ... than numpy in one pass over the dates | {found['loop'][1] / ours:.2f} | | | {against} |",
+    ]  # fmt: skip
+
+
+def default_path(folder: Path, size: int, methods: Sequence[str], count: int) -> list[str]:
+    """Table rows: jobs at half cloud against F."""
+    stack = synthetic.write_stack(folder, size)
+    actions = {"F": lambda: read_and_write(stack, folder / "floor.tif", threads())}
+    for method in methods:
+        actions[method] = lambda m=method: run_quietly(restore_job(stack, folder / f"{m}.tif", m))
+    actions["detect"] = lambda: run_quietly(detect_job(stack, folder / "classes.tif"))
+    failed = []
+    for name, action in list(actions.items()):
+        try:
+            action()  # the page cache is warm for everyone, imports are done
+        except Exception as error:  # one missing part must not hide the other figures
+            failed.append(f"| {name} | - | - | failed | {type(error).__name__}: {error} |")
+            del actions[name]
+    found = rounds(actions, count)
+    floor_wall, floor_cpu = found["F"]
+    mpx = size * size / 1e6
+    rows = [f"| F: read {synthetic.DATES} dates and masks, write one | {floor_wall / mpx:.2f} | s/Mpx | |"
+            f" wall; CPU {floor_cpu / mpx:.2f} s/Mpx, {threads()} threads |"]  # fmt: skip
+    for name, (wall, cpu) in found.items():
+        if name == "F":
+            continue
+        per_date = synthetic.DATES if name == "detect" else 1
+        goal = DETECTION_GOAL_F if name == "detect" else GOALS_F.get(name, float("nan"))
+        ratio = wall / floor_wall / per_date
+        label = "detection of one date / F" if name == "detect" else f"{name} at 50 % cloud / F"
+        note = f"wall {wall:.1f} s; by CPU time {cpu / floor_cpu / per_date:.2f}"
+        rows.append(line(label, ratio, f"<= {goal:.0f}", not ratio > goal, note))
+    return rows + failed
+
+
+def skipping(folder: Path, count: int, method: str) -> str:
+    """One table row: time at 30 % cloudy windows against 100 %, by a scene of four windows and a straight line."""
+    size = 2 * WINDOW
+    everywhere = synthetic.cloud(size, size, 0.5, 0)
+    corner = everywhere.copy()
+    corner[WINDOW:] = 0
+    corner[:, WINDOW:] = 0
+    stack = synthetic.write_stack(folder, size, everywhere)
+    sparse = folder / "mask_corner.tif"
+    synthetic.write_mask(sparse, corner)
+    quarter = Stack(stack.rasters, (sparse, *stack.masks[1:]))
+    found = rounds({
+        "all": lambda: run_quietly(restore_job(stack, folder / "all.tif", method)),
+        "quarter": lambda: run_quietly(restore_job(quarter, folder / "quarter.tif", method)),
+    }, count)  # fmt: skip
+    every, some = found["all"][0], found["quarter"][0]
+    ratio = (some + (every - some) * (0.30 - 0.25) / 0.75) / every
+    note = f"{method}, 2048 x 2048; 25 % of the windows {some:.1f} s, all {every:.1f} s, 30 % by a straight line"
+    return line("30 % / 100 % cloudy windows", ratio, f"<= {SKIP_GOAL:.2f}", ratio <= SKIP_GOAL, note)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns 0 whatever the figures are."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=1024, help="edge of the scene in pixels")
+    parser.add_argument("--rounds", type=int, default=3, help="the median of so many turns is shown")
+    parser.add_argument("--methods", nargs="*", default=["fast", "auto"])
+    parser.add_argument("--no-skip", action="store_true", help="leave out the 2048 x 2048 scene with clear windows")
+    options = parser.parse_args(argv)
+    print(f"### Speed, {options.size} x {options.size} x {synthetic.BANDS}, {synthetic.DATES} dates", HEAD, sep="\n\n")
+    print(*race(options.rounds), sep="\n", flush=True)
+    with tempfile.TemporaryDirectory(prefix="cloud_removal_bench_") as name:
+        for row in default_path(Path(name), options.size, options.methods, options.rounds):
+            print(row, flush=True)
+    if not options.no_skip:
+        with tempfile.TemporaryDirectory(prefix="cloud_removal_bench_") as name:
+            try:
+                print(skipping(Path(name), max(1, options.rounds - 1), "fast"), flush=True)
+            except Exception as error:  # reported, never fatal
+                print(f"30 % / 100 % cloudy windows failed: {type(error).__name__}: {error}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,84 @@
+"""What the algorithms share: identity, help texts from ``help/*.json``, checks that also hold inside models."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from qgis.core import (
+    QgsProcessingAlgorithm,
+    QgsProcessingContext,
+    QgsProcessingException,
+    QgsProcessingFeedback,
+    QgsProcessingParameterDefinition,
+)
+from qgis.PyQt.QtGui import QIcon
+
+from ..gui.text import tr
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+@cache
+def help_texts(name: str) -> dict[str, Any]:
+    """The help of one algorithm: ``summary``, ``details`` (paragraphs), ``parameters`` and ``outputs`` (by key)."""
+    return json.loads((PACKAGE / "help" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+class CloudRemovalAlgorithm(QgsProcessingAlgorithm):
+    """Base of the algorithms; holds no state of a run but what ``prepareAlgorithm`` snapshots."""
+
+    def createInstance(self) -> CloudRemovalAlgorithm:
+        """A new object: one for the toolbox, one more for every run."""
+        return type(self)()
+
+    def icon(self) -> QIcon:
+        """Shown in the toolbox."""
+        return QIcon(self.svgIconPath())
+
+    def svgIconPath(self) -> str:
+        """Path of the icon."""
+        return str(PACKAGE / "gui" / "icon.svg")
+
+    def shortDescription(self) -> str:
+        """Tooltip in the toolbox."""
+        return help_texts(self.name())["summary"]
+
+    def shortHelpString(self) -> str:
+        """What it does, units, cancel, limits; plain paragraphs, which dialog and command line both show well."""
+        texts = help_texts(self.name())
+        return "\n\n".join([texts["summary"], *texts["details"]])
+
+    def tr(self, text: str) -> str:
+        """Translate a literal string."""
+        return tr(text)
+
+    def add(self, parameter: QgsProcessingParameterDefinition, advanced: bool = False) -> None:
+        """Add a parameter with its help; ``advanced`` ones are folded away in the dialog."""
+        parameter.setHelp(help_texts(self.name())["parameters"][parameter.name()])
+        if advanced:
+            parameter.setFlags(parameter.flags() | QgsProcessingParameterDefinition.Flag.FlagAdvanced)
+        self.addParameter(parameter)
+
+    def problem(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
+        """One sentence on what keeps these parameters from running, '' = nothing; cheap, and without side effects."""
+        return ""
+
+    def checkParameterValues(self, parameters: dict[str, Any], context: QgsProcessingContext) -> tuple[bool, str]:
+        """Called by the dialog, ``processing.run`` and ``qgis_process`` before a run (not inside a model)."""
+        fine, message = super().checkParameterValues(parameters, context)
+        sentence = self.problem(parameters, context)
+        if sentence:
+            return False, sentence
+        return fine, message
+
+    def prepareAlgorithm(
+        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> bool:
+        """Check again, because a model runs its steps without :meth:`checkParameterValues`."""
+        sentence = self.problem(parameters, context)
+        if sentence:
+            raise QgsProcessingException(sentence)
+        return True

@@ -1,0 +1,86 @@
+"""Cheap cross-checks between parameters, each one sentence or '' where all is well."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+from collections.abc import Iterable, Sequence
+
+from qgis.core import QgsRasterLayer, QgsRectangle
+
+from ..gui.text import tr
+from .layers import same_file, snapshot
+
+_DATE_FORMATS = (("%Y-%m-%d", 10), ("%Y%m%d", 8), ("%Y%j", 7))
+
+
+def dates_problem(text: str, layers: int) -> str:
+    """Whether ``text`` holds ``layers`` different dates, the cloudy raster's first."""
+    parts = [part.strip() for part in re.split(r"[;,]", text) if part.strip()]
+    if not parts:
+        return ""
+    for part in parts:
+        if _date(part) is None:
+            return tr("'{part}' in the acquisition dates is not a date. Write them like 2018-07-05;2018-06-25.").format(
+                part=part
+            )
+    if len(parts) != layers:
+        return tr(
+            "There are {dates} acquisition dates for {layers} rasters. Give one for the cloudy raster and one for each "
+            "of the other dates, in their order, or leave the field empty."
+        ).format(dates=len(parts), layers=layers)
+    days = [_date(part) for part in parts]
+    twice = next((part for part, day in zip(parts, days) if days.count(day) > 1), "")
+    return tr("The date {date} is given twice. Every raster needs its own date.").format(date=twice) if twice else ""
+
+
+def extent_problem(extent: QgsRectangle | None, given: bool, layer: QgsRasterLayer) -> str:
+    """Whether the extent (in the layer's CRS, None = cannot be read) has an area and meets the layer."""
+    if not given:
+        return ""
+    if extent is None or extent.isNull() or extent.isEmpty():
+        return tr("The extent has no area. Draw it anew, or leave it empty to work on the whole raster.")
+    if not extent.intersects(layer.dataProvider().extent()):
+        return tr("The extent does not meet the raster '{name}'. Draw it inside that layer.").format(name=layer.name())
+    return ""
+
+
+def repeated_problem(target: QgsRasterLayer, others: Sequence[QgsRasterLayer]) -> str:
+    """Whether the cloudy raster, or another one, is given twice."""
+    seen = [snapshot(target).path]
+    for layer in others:
+        path = snapshot(layer).path
+        if same_file(path, seen[0]):
+            sentence = tr("'{name}' is the cloudy raster and one of the other dates. Take it out of the other dates.")
+            return sentence.format(name=os.path.basename(path))
+        if any(same_file(path, other) for other in seen[1:]):
+            sentence = tr("'{name}' is twice among the other dates. Give every raster once.")
+            return sentence.format(name=os.path.basename(path))
+        seen.append(path)
+    return ""
+
+
+def outputs_problem(outputs: Iterable[str], inputs: Iterable[str]) -> str:
+    """Whether an output would overwrite an input or another output."""
+    sources = list(inputs)
+    seen: list[str] = []
+    for path in (path for path in outputs if path):
+        if any(same_file(path, source) for source in sources):
+            sentence = tr("The output '{name}' is one of the inputs. Choose another file.")
+            return sentence.format(name=os.path.basename(path))
+        if any(same_file(path, other) for other in seen):
+            sentence = tr("Two outputs have the same file '{name}'. Choose another for one of them.")
+            return sentence.format(name=os.path.basename(path))
+        seen.append(path)
+    return ""
+
+
+def _date(text: str) -> datetime.date | None:
+    for form, length in _DATE_FORMATS:
+        if len(text) == length:
+            try:
+                return datetime.datetime.strptime(text, form).date()
+            except ValueError:
+                continue
+    return None

@@ -1,0 +1,70 @@
+"""Run by the worker's interpreter, not by QGIS: says as one line of JSON what that Python has. Standard library only.
+
+Every library is imported in its own guard: one that is broken must not hide the others.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import platform
+import sys
+
+PACKAGES = ("numpy", "scipy", "rasterio", "torch", "s2cloudless", "lightgbm")
+HEAVY = ("s2cloudless", "lightgbm")
+"""Only looked up, not imported: they pull in libraries (OpenCV) that the plugin does not use."""
+
+
+def version_of(name: str) -> dict[str, str]:
+    """Version of an installed package, or why there is none."""
+    if importlib.util.find_spec(name) is None:
+        return {"error": "not installed"}
+    try:
+        if name in HEAVY:
+            return {"version": importlib.import_module("importlib.metadata").version(name)}
+        return {"version": str(getattr(importlib.import_module(name), "__version__", "unknown"))}
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def native() -> dict[str, str]:
+    """GDAL and PROJ behind rasterio, and whether PROJ finds its data."""
+    try:
+        rasterio = importlib.import_module("rasterio")
+        crs = importlib.import_module("rasterio.crs").CRS
+        found = {"gdal": str(rasterio.__gdal_version__), "proj": str(getattr(rasterio, "__proj_version__", "unknown"))}
+        found["crs"] = "ok" if crs.from_epsg(32633).to_epsg() == 32633 else "EPSG codes are lost"
+        return found
+    except Exception as error:
+        return {"crs": f"{type(error).__name__}: {error}"}
+
+
+def devices() -> list[str]:
+    """Names of what PyTorch can compute on."""
+    try:
+        torch = importlib.import_module("torch")
+        cards = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+        names = [f"cuda:{i} {card.name}, {card.total_memory >> 20} MiB" for i, card in enumerate(cards)]
+        return [*names, f"cpu, {torch.get_num_threads()} threads"]
+    except Exception as error:
+        return [f"{type(error).__name__}: {error}"]
+
+
+def main() -> int:
+    """Write the report of this interpreter to stdout."""
+    packages = {name: version_of(name) for name in PACKAGES}
+    report = {
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "platform": platform.platform(),
+        "packages": packages,
+        "native": native() if "version" in packages["rasterio"] else {},
+        "devices": devices() if "version" in packages["torch"] else [],
+    }
+    sys.stdout.write(json.dumps(report) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

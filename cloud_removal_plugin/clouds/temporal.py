@@ -1,0 +1,125 @@
+"""What a series of dates says of clouds and shadows, pixel by pixel.
+
+The ground changes slowly and clouds come and go: a date that is much brighter than the darkest of the others in the
+shortest visible band shows cloud, one whose NIR and SWIR together are far below its clear neighbours shows shadow. The
+sum of NIR and SWIR is used because it hardly moves when a crop grows or is harvested (one falls as the other rises).
+Everything here is pointwise, so it cannot depend on how the scene was cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .rules import DateCues, Recipe
+
+LEAST_DATES = 3
+"""Dates from which a pixel has a time series worth the name."""
+
+SECOND_DARKEST_FROM = 6
+"""With this many dates the reference is the second darkest, so that one bad value does not make it."""
+
+EXCESS_RANGE = (-0.03, 0.25)
+SNOW_LOGIT = -4.0
+CLEAR_LOGIT = -0.6
+DARK_GROUND = 0.12
+"""NIR + SWIR below which the ground itself is so dark (water) that its shadows can't be told."""
+
+
+def cloud_logits(cues: Sequence[DateCues], how: Recipe) -> list[np.ndarray]:
+    """Cloud logit of every date, each seen against the others.
+
+    Args:
+        cues: of T dates on one window.
+        how: the recipe that made them.
+
+    Returns:
+        T float32 arrays (H, W); where a date is not valid the value means nothing.
+    """
+    if len(cues) < LEAST_DATES:
+        return [_spare_snow(one.alone.copy(), one, one.snow) for one in cues]
+    reference, count = clear_brightness(cues)
+    enough = count >= LEAST_DATES
+    snowy = snow_ground(cues)
+    result = []
+    for one in cues:
+        logit = one.bright - reference
+        np.maximum(logit, np.float32(EXCESS_RANGE[0]), out=logit)
+        np.minimum(logit, np.float32(EXCESS_RANGE[1]), out=logit)
+        logit *= np.float32(how.series.excess)
+        logit += one.series
+        if not enough.all():
+            logit = np.where(enough, logit, one.alone)
+        result.append(_spare_snow(logit, one, snowy))
+    return result
+
+
+def _spare_snow(logit: np.ndarray, one: DateCues, snowy: np.ndarray | None) -> np.ndarray:
+    if snowy is not None and one.snow is not None:
+        logit[snowy & one.snow] = SNOW_LOGIT
+    return logit
+
+
+def clear_brightness(cues: Sequence[DateCues]) -> tuple[np.ndarray, np.ndarray]:
+    """The brightness of the clear ground: the darkest date, or the second darkest of six and more.
+
+    Returns:
+        float32 (H, W), inf where no date has data; and the number of valid dates, uint16 (H, W).
+    """
+    shape = cues[0].bright.shape
+    first = np.full(shape, np.inf, dtype=np.float32)
+    second = first.copy()
+    count = np.zeros(shape, dtype=np.uint16)
+    for one in cues:
+        value = np.where(one.valid, one.bright, np.float32(np.inf))
+        np.minimum(second, np.maximum(first, value), out=second)
+        np.minimum(first, value, out=first)
+        count += one.valid
+    if len(cues) >= SECOND_DARKEST_FROM:
+        first = np.where(count >= SECOND_DARKEST_FROM, second, first)
+    return first, count
+
+
+def snow_ground(cues: Sequence[DateCues]) -> np.ndarray | None:
+    """bool (H, W): at least two dates look like snow here. Icy cloud tops do too, but not twice at one place."""
+    if cues[0].snow is None:
+        return None
+    times = np.zeros(cues[0].snow.shape, dtype=np.uint8)
+    for one in cues[:255]:
+        times += one.snow
+    return times >= 2
+
+
+def darkness(cues: Sequence[DateCues], logits: Sequence[np.ndarray]) -> list[np.ndarray | None]:
+    """NIR + SWIR of every date as a share of the mean of the other dates that are clear there.
+
+    Args:
+        cues: of T dates; logits: their cloud logits.
+
+    Returns:
+        T float32 arrays (H, W), about 1 for clear ground; NaN where no other date is clear; None where the sensor
+        has neither NIR nor SWIR, or there are fewer than three dates.
+    """
+    if len(cues) < LEAST_DATES or cues[0].dark is None:
+        return [None] * len(cues)
+    total = np.zeros(cues[0].dark.shape, dtype=np.float32)
+    count = np.zeros_like(total)
+    clear = [one.valid & (logit < CLEAR_LOGIT) for one, logit in zip(cues, logits, strict=True)]
+    seen = []
+    for one, mask in zip(cues, clear, strict=True):
+        part = np.where(mask, one.dark, np.float32(0))
+        seen.append(part)
+        total += part
+        count += mask
+    return [_share(one, total - part, count - mask) for one, part, mask in zip(cues, seen, clear, strict=True)]
+
+
+def _share(one: DateCues, total: np.ndarray, count: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        reference = np.where(count > 0.5, total / count, np.float32(np.nan))
+        share = one.dark / reference
+    share[reference < DARK_GROUND] = 1.0
+    if one.water is not None:
+        share[one.water & np.isfinite(share)] = 1.0
+    return share

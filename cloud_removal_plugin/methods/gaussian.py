@@ -1,0 +1,160 @@
+"""A Gaussian over all dates, the target and the radar, with missing dates by expectation-maximisation.
+
+Every pixel is one draw of a vector: bands of each chosen date, radar features, bands of the target. Clouds hide
+whole blocks of it. Mean and covariance follow by EM (Dempster, Laird, Rubin 1977; the E-step of a multivariate
+normal with missing values: Little & Rubin, "Statistical analysis with missing data", ch. 11), with pixels of one
+pattern of missing blocks handled together. The conditional mean then gives the target *and* the missing dates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .patterns import bits, groups
+
+ROUNDS = 6
+"""EM rounds: 2 lose up to 0.7 dB, 12 gain at most 0.2 dB."""
+NOISES = (1e-6, 1e-5, 1e-4, 1e-3)
+"""Variances (reflectance squared) tried as noise of what is observed."""
+CACHE = 600
+"""Conditionals kept a model."""
+
+
+@dataclass(frozen=True)
+class Conditional:
+    """All variables given those that one pattern sees: ``offset + fill @ observed``.
+
+    Attributes:
+        rows: (o,) variables that are observed.
+        fill: float32 (V, o); identity at observed rows.
+        offset: float32 (V,).
+        deviation: float32 (C,), conditional standard deviation of the target.
+    """
+
+    rows: np.ndarray
+    fill: np.ndarray
+    offset: np.ndarray
+    deviation: np.ndarray
+
+
+@dataclass
+class BlockGaussian:
+    """Mean and covariance of blocks of variables; the last block is the target.
+
+    Attributes:
+        mean: float64 (V,). cov: float64 (V, V). noise: variance added to what is observed.
+        sizes: number of variables of each block, the target's last.
+    """
+
+    mean: np.ndarray
+    cov: np.ndarray
+    noise: float
+    sizes: tuple[int, ...]
+    _cache: dict[int, Conditional] = field(default_factory=dict, repr=False)
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """Start of every block, and the end."""
+        return np.concatenate(([0], np.cumsum(self.sizes)))
+
+    def rows(self, pattern: int) -> np.ndarray:
+        """Variables that ``pattern`` sees."""
+        bounds = self.bounds
+        seen = [np.arange(bounds[b], bounds[b + 1]) for b in bits(pattern, len(self.sizes))]
+        return np.concatenate(seen) if seen else np.zeros(0, int)
+
+    def conditional(self, pattern: int) -> Conditional:
+        """The conditional of one pattern, cached."""
+        found = self._cache.get(pattern)
+        if found is not None:
+            return found
+        rows = self.rows(pattern)
+        observed = self.cov[np.ix_(rows, rows)] + self.noise * np.eye(len(rows))
+        gain = np.linalg.solve(observed, self.cov[rows]).T if len(rows) else np.zeros((len(self.mean), 0))
+        target = slice(len(self.mean) - self.sizes[-1], None)
+        variance = np.diag(self.cov)[target] - np.einsum("ij,ji->i", gain[target], self.cov[rows][:, target])
+        gain[rows] = np.eye(len(rows))
+        offset = self.mean - gain @ self.mean[rows]
+        deviation = np.sqrt(np.maximum(variance, 0) + self.noise)
+        found = Conditional(rows, gain.astype(np.float32), offset.astype(np.float32), deviation.astype(np.float32))
+        if len(self._cache) < CACHE:
+            self._cache[pattern] = found
+        return found
+
+
+def fit_gaussian(
+    values: np.ndarray,
+    codes: np.ndarray,
+    sizes: Sequence[int],
+    noise: float,
+    rounds: int = ROUNDS,
+    start: tuple[np.ndarray, np.ndarray] | None = None,
+) -> BlockGaussian:
+    """Fits mean and covariance.
+
+    Args:
+        values: (V, n) reflectance and scaled radar; anything where a block is hidden.
+        codes: uint16 (n,), patterns over all blocks, the target's bit included.
+        sizes: variables of each block, the target's last.
+        noise: variance added to the observed block.
+        rounds: EM rounds.
+        start: mean and covariance to start from; None: from the blocks that are seen.
+
+    Returns:
+        The model. Few samples are no error: the noise keeps the conditionals tame.
+    """
+    bounds = np.concatenate(([0], np.cumsum(sizes)))
+    parts = groups(codes, 1 << 30)
+    full = np.array(values, np.float64)
+    seen = [[b for b in range(len(sizes)) if code >> b & 1] for code, _ in parts]
+    rows = [np.concatenate([np.arange(bounds[b], bounds[b + 1]) for b in s] or [np.zeros(0, int)]) for s in seen]
+    hidden = [np.setdiff1d(np.arange(bounds[-1]), r) for r in rows]
+    mean, cov = start if start is not None else _start(full, parts, rows, hidden)
+    for _ in range(rounds):
+        extra = np.zeros_like(cov)
+        for (_, where), o, m in zip(parts, rows, hidden, strict=True):
+            if not len(m):
+                continue
+            observed = cov[np.ix_(o, o)] + noise * np.eye(len(o))
+            cross = cov[np.ix_(o, m)]
+            gain = np.linalg.solve(observed, cross) if len(o) else cross
+            full[np.ix_(m, where)] = mean[m, None] + gain.T @ (full[np.ix_(o, where)] - mean[o, None])
+            extra[np.ix_(m, m)] += len(where) * (cov[np.ix_(m, m)] - cross.T @ gain)
+        mean, cov = _moments(full, extra)
+    return BlockGaussian(mean, cov, noise, tuple(int(s) for s in sizes))
+
+
+def _moments(full: np.ndarray, extra: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of completed samples, with the covariance of what was filled in added."""
+    count = full.shape[1]
+    mean = full.mean(axis=1)
+    centred = full - mean[:, None]
+    cov = (centred @ centred.T + extra) / count
+    return mean, (cov + cov.T) / 2
+
+
+def _start(
+    full: np.ndarray, parts: list[tuple[int, np.ndarray]], rows: list[np.ndarray], hidden: list[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means of what is seen; covariance with hidden values at their mean and the seen variances on the diagonal."""
+    known = np.zeros(full.shape, bool)
+    for (_, where), o in zip(parts, rows, strict=True):
+        known[np.ix_(o, where)] = True
+    count = np.maximum(known.sum(axis=1), 1)
+    mean = np.where(known, full, 0).sum(axis=1) / count
+    full -= mean[:, None]
+    full[~known] = 0
+    pairs = known.astype(np.float64)
+    variance = (full**2).sum(axis=1) / count
+    cov = full @ full.T / np.maximum(pairs @ pairs.T, 1)
+    size = np.sqrt(np.maximum(variance, 1e-12))
+    correlation = np.clip(cov / size[:, None] / size, -0.999, 0.999)
+    np.fill_diagonal(correlation, 1.0)
+    eigenvalues, vectors = np.linalg.eigh(correlation)
+    if eigenvalues[0] < 1e-4:
+        correlation = (vectors * np.maximum(eigenvalues, 1e-4)) @ vectors.T
+    full += mean[:, None]
+    return mean, correlation * size[:, None] * size

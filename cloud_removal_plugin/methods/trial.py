@@ -1,0 +1,342 @@
+"""What the members would have made of the simulated gaps: the one loop behind weights, sigma and expected error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .context import context
+from .estimate import Estimates, Head, evaluate
+from .frame import Frame, Plan, ring
+from .gaussian import NOISES, BlockGaussian, fit_gaussian
+from .inpainting import distance
+from .local_correction import component_head
+from .members import locally_corrected, network_rest
+from .membrane import spread
+from .networks import Network, train
+from .patterns import fold_rare
+
+EM_SAMPLES = 6_000
+TRAINING = (20_000, 40_000)
+"""Training pixels of the networks: in small regions and from 500 x 500 pixels on."""
+STACK_SAMPLES = 12_000
+COMPONENTS = 6
+"""Components on which residuals of more than eight bands are continued."""
+
+
+@dataclass
+class Sample:
+    """Clear pixels of all frames for the Gaussian: values (V, n), codes (n,), folds (n,)."""
+
+    values: np.ndarray
+    codes: np.ndarray
+    fold: np.ndarray
+
+
+@dataclass
+class FoldPart:
+    """One simulated gap in one frame.
+
+    Attributes:
+        frame, number: where, and which gap.
+        hidden: bool lattice (h, w), the simulated gap. known: lattice of what stays clear.
+        pixels: flat indices in the frame of gap then rim; the first ``core`` are the gap.
+        estimates: at these pixels.
+        members: float32 (C, n) by name, at these pixels.
+        surroundings: context (J, n), empty without networks.
+    """
+
+    frame: int
+    number: int
+    hidden: np.ndarray
+    known: np.ndarray
+    rim: np.ndarray
+    pixels: np.ndarray
+    core: int
+    estimates: Estimates | None = None
+    members: dict[str, np.ndarray] = field(default_factory=dict)
+    surroundings: np.ndarray | None = None
+
+
+def draw_sample(
+    frames: Sequence[Frame], folds: Sequence[np.ndarray], step: int, most: int, plan: Plan, rng: np.random.Generator
+) -> Sample:
+    """Up to ``most`` clear pixels of all frames, in random order."""
+    places = [np.argwhere(frame.clear[::step, ::step]) for frame in frames]
+    owner = np.repeat(np.arange(len(frames)), [len(p) for p in places])
+    chosen = rng.permutation(len(owner))[:most]
+    everything = np.concatenate(places) if len(owner) else np.zeros((0, 2), int)
+    values = np.zeros((sum(plan.sizes), len(chosen)), np.float32)
+    codes = np.zeros(len(chosen), np.uint16)
+    fold = np.zeros(len(chosen), np.int8)
+    for number, frame in enumerate(frames):
+        mine = np.flatnonzero(owner[chosen] == number)
+        rows, cols = everything[chosen[mine]].T
+        pixels = rows * step * frame.shape[1] + cols * step
+        values[:, mine] = np.concatenate((frame.gather(pixels), frame.target[:, pixels]))
+        codes[mine] = frame.codes(pixels)
+        fold[mine] = folds[number][rows, cols]
+    blocks = len(plan.sizes) - 1
+    least = max(6, len(chosen) // 250)
+    codes = fold_rare(codes, plan.worth, least, 64) | np.uint16(1 << blocks)
+    return Sample(values, codes, fold)
+
+
+def fit_gaussians(
+    sample: Sample, plan: Plan, pool: Executor | None
+) -> tuple[BlockGaussian, list[BlockGaussian]]:
+    """The region's Gaussian and one for each simulated gap that never saw it; noise by the first gap."""
+    run = map if pool is None else pool.map
+    numbers = [k for k in range(3) if (sample.fold == k).sum() >= 10]
+
+    def fit(task: tuple[int, float]) -> BlockGaussian:
+        number, noise = task
+        rows = np.flatnonzero(sample.fold != number)[:EM_SAMPLES]
+        return fit_gaussian(sample.values[:, rows], sample.codes[rows], plan.sizes, noise)
+
+    if not numbers:
+        return fit((-2, NOISES[2])), []
+    tried = list(run(fit, [(numbers[0], noise) for noise in NOISES]))
+    rows = np.flatnonzero(sample.fold == numbers[0])
+    scores = [_score(model, sample, rows) for model in tried]
+    best = int(np.argmin(scores))
+    whole, *others = run(fit, [(k, NOISES[best]) for k in (-2, *numbers[1:])])
+    return whole, [tried[best], *others]
+
+
+def _score(model: BlockGaussian, sample: Sample, rows: np.ndarray) -> float:
+    """Mean squared error of the target at samples that the model has not seen."""
+    bands = model.sizes[-1]
+    total = 0.0
+    blind = sample.codes[rows] & np.uint16((1 << (len(model.sizes) - 1)) - 1)
+    for pattern in np.unique(blind):
+        where = rows[blind == pattern]
+        given = model.conditional(int(pattern))
+        found = given.fill[-bands:] @ sample.values[np.ix_(given.rows, where)] + given.offset[-bands:, None]
+        total += float(np.square(found - sample.values[-bands:, where]).sum())
+    return total
+
+
+def fold_parts(frames: Sequence[Frame], folds: Sequence[np.ndarray], step: int) -> list[FoldPart]:
+    """The simulated gaps of every frame with their rims."""
+    parts = []
+    for index, (frame, fold) in enumerate(zip(frames, folds, strict=True)):
+        clear = frame.clear[::step, ::step]
+        for number in range(3):
+            hidden = fold == number
+            if not hidden.any():
+                continue
+            known = clear & ~hidden
+            rim = ring(hidden, known)
+            places = np.concatenate((np.argwhere(hidden), np.argwhere(rim)))
+            pixels = places[:, 0] * step * frame.shape[1] + places[:, 1] * step
+            parts.append(FoldPart(index, number, hidden, known, rim, pixels, int(hidden.sum())))
+    return parts
+
+
+def estimate_parts(
+    parts: Sequence[FoldPart],
+    frames: Sequence[Frame],
+    models: Sequence[BlockGaussian],
+    plan: Plan,
+    step: int,
+    *,
+    local: bool,
+    fill: bool,
+    pool: Executor | None,
+) -> None:
+    """Fills in Gaussian and interpolation of every simulated gap by the model that never saw it."""
+    heads = [Head(*component_head(model)) if local else None for model in models]
+    for part in parts:
+        frame, number = frames[part.frame], min(part.number, len(models) - 1)
+        pixels, teachers = part.pixels, np.zeros(0, np.int64)
+        if local:
+            thin = 2 if step == 1 else 1
+            rows, cols = np.nonzero(part.known[::thin, ::thin])
+            teachers = rows * thin * step * frame.shape[1] + cols * thin * step
+        found = evaluate(
+            frame, np.concatenate((pixels, teachers)), models[number], plan, head=heads[number], fill=fill, pool=pool
+        )
+        gauss = found.gauss
+        if local:
+            gauss = locally_corrected(frame, pixels, teachers, found, 1 / (thin * step) ** 2, pool)
+        count = len(pixels)
+        part.estimates = Estimates(*(getattr(found, n)[..., :count] for n in Estimates.__dataclass_fields__))
+        part.members = {"interpolation": part.estimates.interp, "gaussian": gauss[:, :count]}
+
+
+def train_networks(
+    parts: Sequence[FoldPart],
+    frames: Sequence[Frame],
+    folds: Sequence[np.ndarray],
+    whole: BlockGaussian,
+    plan: Plan,
+    axis: np.ndarray,
+    step: int,
+    seed: tuple[int, ...],
+    pool: Executor | None,
+    check: Callable[[], None] | None,
+) -> tuple[tuple[Network, ...], np.ndarray]:
+    """Trains the three networks and adds them as a member to every part.
+
+    Returns:
+        The networks and the guard (C,): how far they may leave the Gaussian.
+    """
+    rng = np.random.default_rng([*seed, 41])
+    pixels_seen = sum(frame.size for frame in frames)
+    most = TRAINING[pixels_seen > 500**2]
+    clear = sum(int(frame.clear[::step, ::step].sum()) for frame in frames)
+    share = min(1.0, most / max(clear, 1))
+    tables, residuals, owners = [], [], []
+    for index, frame in enumerate(frames):
+        mine = [part for part in parts if part.frame == index]
+        rest = _rest_pixels(frame, folds[index], step, share, rng)
+        wanted = np.concatenate([*(part.pixels for part in mine), rest])
+        around = context(frame, plan, axis, wanted, pool)
+        start = 0
+        for part in mine:
+            part.surroundings = around[:, start : start + len(part.pixels)]
+            start += len(part.pixels)
+            keep = np.sort(rng.permutation(part.core)[: int(np.ceil(share * part.core))])
+            tables.append(network_inputs(part.estimates, part.surroundings, keep))
+            residuals.append(frame.target[:, part.pixels[keep]] - part.estimates.gauss[:, keep])
+            owners.append(np.full(len(keep), part.number))
+        if len(rest):
+            found = evaluate(frame, rest, whole, plan, fill=True, pool=pool)
+            tables.append(network_inputs(found, around[:, start:], slice(None)))
+            residuals.append(frame.target[:, rest] - found.gauss)
+            owners.append(np.full(len(rest), -1))
+    inputs, residual, owner = np.concatenate(tables, 1), np.concatenate(residuals, 1), np.concatenate(owners)
+    networks = tuple(train(inputs, residual, [np.flatnonzero(owner != k) for k in range(3)], seed, pool, check))
+    corrections = {}
+    for index, part in enumerate(parts):
+        inputs = network_inputs(part.estimates, part.surroundings, slice(None))
+        corrections[index] = networks[part.number](inputs)
+    core = [np.abs(corrections[i][:, : part.core]) for i, part in enumerate(parts)]
+    guard = np.quantile(np.concatenate(core, axis=1), 0.99, axis=1).astype(np.float32)
+    for index, part in enumerate(parts):
+        limited = np.clip(corrections[index], -guard[:, None], guard[:, None])
+        part.members["networks"] = part.estimates.gauss + limited
+    return networks, guard
+
+
+def network_inputs(estimates: Estimates, surroundings: np.ndarray, keep: np.ndarray | slice) -> np.ndarray:
+    """Inputs (I, n) of the networks: filled dates and radar, Gaussian, ages, context."""
+    return np.concatenate(
+        (estimates.fill[:, keep], estimates.gauss[:, keep], network_rest(estimates, surroundings)[:, keep])
+    )
+
+
+def _rest_pixels(
+    frame: Frame, fold: np.ndarray, step: int, share: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Some clear pixels outside all simulated gaps, flat indices."""
+    rows, cols = np.nonzero(frame.clear[::step, ::step] & (fold < 0))
+    keep = np.sort(rng.permutation(len(rows))[: int(np.ceil(share * len(rows)))])
+    return rows[keep] * step * frame.shape[1] + cols[keep] * step
+
+
+@dataclass
+class Trial:
+    """Members in the simulated gaps, membranes included, at up to 12,000 pixels.
+
+    Attributes:
+        names: M members.
+        values: float32 (M, C, n). corrections: (M, C, n), what the membranes added.
+        truth: float32 (C, n). fold: (n,). far: float32 (n,) pixels to the nearest clear one.
+        change, deviation (C, n) and age (2, n), dated (n,): as in :class:`Estimates`.
+        rims: (M, C, r), residuals (true minus member) at some rim pixels.
+    """
+
+    names: tuple[str, ...]
+    values: np.ndarray
+    corrections: np.ndarray
+    truth: np.ndarray
+    fold: np.ndarray
+    far: np.ndarray
+    change: np.ndarray
+    deviation: np.ndarray
+    age: np.ndarray
+    dated: np.ndarray
+    rims: np.ndarray
+
+
+def run_trial(
+    parts: Sequence[FoldPart],
+    frames: Sequence[Frame],
+    names: tuple[str, ...],
+    limits: tuple[np.ndarray, np.ndarray, np.ndarray],
+    step: int,
+    rng: np.random.Generator,
+    pool: Executor | None,
+) -> Trial:
+    """Adds each member's own membrane and collects what the weights and sigma are fitted on.
+
+    Args:
+        parts: with members filled in.
+        frames: the windows.
+        names: members that take part; "inpainting" starts from the mean.
+        limits: low, high (C,) of every member, and the mean (C,).
+        step: of the lattice.
+        rng: chooses pixels.
+        pool: spreads planes over cores.
+    """
+    low, high, mean = (v[:, None].astype(np.float32) for v in limits)
+    total = sum(part.core for part in parts)
+    columns: list[tuple[np.ndarray, ...]] = []
+    rims = []
+    for part in parts:
+        frame = frames[part.frame]
+        start = np.broadcast_to(mean, (len(mean), len(part.pixels)))
+        base = np.stack([np.clip(part.members.get(name, start), low, high) for name in names])
+        truth = frame.target[:, part.pixels]
+        correction = continued(truth[None] - base, part, pool)
+        keep = np.sort(rng.permutation(part.core)[: int(np.ceil(STACK_SAMPLES * part.core / max(total, STACK_SAMPLES)))])
+        correction = correction[:, :, keep]
+        e = part.estimates
+        far = distance(part.known)[part.hidden][keep] * step
+        columns.append(
+            (
+                np.clip(base[:, :, keep] + correction, low, high),
+                correction,
+                truth[:, keep],
+                np.full(len(keep), part.number),
+                far,
+                e.change[:, keep],
+                e.deviation[:, keep],
+                e.age[:, keep],
+                e.dated[keep],
+            )
+        )
+        rims.append((truth[None] - base)[:, :, part.core :][:, :, ::3])
+    joined = [np.concatenate(column, axis=-1) for column in zip(*columns, strict=True)]
+    return Trial(names, *joined, np.concatenate(rims, axis=-1))
+
+
+def continued(residual: np.ndarray, part: FoldPart, pool: Executor | None) -> np.ndarray:
+    """Residuals (M, C, n) at gap and rim continued from the rim into the gap: (M, C, core)."""
+    many, bands, _ = residual.shape
+    rim = residual[:, :, part.core :]
+    if not rim.shape[-1]:
+        return np.zeros((many, bands, part.core), np.float32)
+    bases = [principal(r) for r in rim]
+    planes = np.zeros((sum(len(b) for b in bases), *part.hidden.shape), np.float32)
+    planes[:, part.rim] = np.concatenate([b @ r for b, r in zip(bases, rim, strict=True)])
+    inside = spread(planes, part.rim, pool)[:, part.hidden]
+    out, start = [], 0
+    for basis in bases:
+        out.append(basis.T @ inside[start : start + len(basis)])
+        start += len(basis)
+    return np.stack(out)
+
+
+def principal(residual: np.ndarray) -> np.ndarray:
+    """Orthonormal axes (K, C) that hold most of residuals (C, n); all of them up to eight bands."""
+    bands = len(residual)
+    if bands <= 8:
+        return np.eye(bands, dtype=np.float32)
+    _, vectors = np.linalg.eigh((residual @ residual.T).astype(np.float64))
+    return np.ascontiguousarray(vectors[:, ::-1][:, :COMPONENTS].T.astype(np.float32))

@@ -1,0 +1,159 @@
+"""What is refused before a run, and in which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qgis.core import (
+    QgsApplication,
+    QgsProcessingContext,
+    QgsProcessingException,
+    QgsProject,
+    QgsRasterLayer,
+    QgsVectorLayer,
+)
+
+
+@pytest.fixture
+def check(provider, context):
+    """``check(name="removeclouds", **parameters)`` gives (fine, sentence)."""
+
+    def run(name: str = "removeclouds", **parameters) -> tuple[bool, str]:
+        made = QgsApplication.processingRegistry().createAlgorithmById(f"cloudremoval:{name}")
+        given = {"OUTPUT": "TEMPORARY_OUTPUT", "METHOD": "auto", **parameters}
+        return made.checkParameterValues(given, context)
+
+    return run
+
+
+def test_good_parameters_pass(check, cloudy: str, other: str) -> None:
+    assert check(INPUT=cloudy) == (True, "")
+    assert check(INPUT=cloudy, OTHER_DATES=[other], OTHER_MASKS=[other], DATES="2018-07-05; 20180625") == (True, "")
+    assert check(INPUT=cloudy, OTHER_DATES=other) == (True, "")
+    assert check("detectclouds", INPUT=cloudy, OTHER_DATES=[other], THRESHOLD=0.4) == (True, "")
+
+
+def test_missing_and_unreadable_rasters_are_named(check, cloudy: str, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.tif"
+    damaged.write_bytes(b"not a raster")
+    fine, sentence = check(INPUT=str(tmp_path / "gone.tif"))
+    assert not fine
+    assert "gone.tif" in sentence
+    assert "no such file" in sentence
+    fine, sentence = check(INPUT=cloudy, OTHER_DATES=[str(damaged)])
+    assert not fine
+    assert "damaged.tif" in sentence
+    assert "Other dates" in sentence
+    fine, sentence = check(INPUT=cloudy, RADAR=str(tmp_path / "radar.tif"))
+    assert not fine
+    assert "radar.tif" in sentence
+
+
+def test_vector_layers_are_refused(check, cloudy: str) -> None:
+    fields = QgsVectorLayer("Polygon?crs=EPSG:32633", "fields", "memory")
+    QgsProject.instance().addMapLayer(fields)
+    fine, sentence = check(INPUT=cloudy, CLOUD_MASK=fields.id())
+    assert not fine
+    assert "not a raster" in sentence
+
+
+def test_layers_without_a_file_are_refused(check, cloudy: str) -> None:
+    tiles = QgsRasterLayer("type=xyz&url=file:///nowhere/{z}/{x}/{y}.png", "web map", "wms")
+    QgsProject.instance().addMapLayer(tiles)
+    fine, sentence = check(INPUT=tiles.id())
+    assert not fine
+    assert "web map" in sentence
+    assert "Save it as GeoTIFF" in sentence
+
+
+def test_rasters_in_memory_are_refused(check, context) -> None:
+    from osgeo import gdal
+
+    gdal.GetDriverByName("GTiff").Create("/vsimem/scene.tif", 4, 4, 1)
+    fine, sentence = check(INPUT="/vsimem/scene.tif")
+    gdal.Unlink("/vsimem/scene.tif")
+    assert not fine
+    assert "in memory only" in sentence
+
+
+@pytest.mark.parametrize(
+    ("masks", "dates", "words"),
+    [(1, 2, "1 masks for 2 other dates"), (1, 0, "1 masks for 0 other dates")],
+)
+def test_as_many_masks_as_dates(check, cloudy: str, make_image, masks: int, dates: int, words: str) -> None:
+    plane = np.ones((4, 30, 40), np.uint16)
+    others = [make_image(f"other{i}.tif", plane) for i in range(dates)]
+    fine, sentence = check(INPUT=cloudy, OTHER_DATES=others, OTHER_MASKS=[cloudy] * masks)
+    assert not fine
+    assert words in sentence
+
+
+@pytest.mark.parametrize(
+    ("dates", "words"),
+    [
+        ("2018-07-05", "1 acquisition dates for 2 rasters"),
+        ("2018-07-05;2018-06-25;2018-06-15", "3 acquisition dates for 2 rasters"),
+        ("2018-07-05;last summer", "'last summer' in the acquisition dates is not a date"),
+        ("2018-07-05;2018-02-30", "'2018-02-30'"),
+        ("2018-07-05;20180705", "given twice"),
+    ],
+)
+def test_dates_fit_the_layers(check, cloudy: str, other: str, dates: str, words: str) -> None:
+    fine, sentence = check(INPUT=cloudy, OTHER_DATES=[other], DATES=dates)
+    assert not fine
+    assert words in sentence
+
+
+@pytest.mark.parametrize(
+    ("extent", "words"),
+    [
+        ("300100,300100,4649800,4649900 [EPSG:32633]", "no area"),
+        ("0,0,0,0 [EPSG:32633]", "no area"),
+        ("0,10,0,10 [EPSG:32633]", "does not meet the raster"),
+    ],
+)
+def test_extent_has_an_area_inside(check, cloudy: str, extent: str, words: str) -> None:
+    fine, sentence = check(INPUT=cloudy, EXTENT=extent)
+    assert not fine
+    assert words in sentence
+
+
+def test_nothing_is_overwritten(check, cloudy: str, other: str, tmp_path: Path) -> None:
+    assert "one of the inputs" in check(INPUT=cloudy, OUTPUT=cloudy)[1]
+    assert "one of the inputs" in check(INPUT=cloudy, OTHER_DATES=[other], UNCERTAINTY=other)[1]
+    same = str(tmp_path / "result.tif")
+    assert "Two outputs have the same file" in check(INPUT=cloudy, OUTPUT=same, CLOUDS=same)[1]
+    link = tmp_path / "link.tif"
+    link.symlink_to(cloudy)
+    assert "one of the inputs" in check(INPUT=cloudy, OUTPUT=str(link))[1]
+
+
+def test_results_are_geotiff(check, cloudy: str, tmp_path: Path) -> None:
+    assert check(INPUT=cloudy, OUTPUT=str(tmp_path / "result.png"))[0] is False
+    assert check(INPUT=cloudy, OUTPUT=str(tmp_path / "result.tif"))[0] is True
+
+
+def test_a_raster_given_twice(check, cloudy: str, other: str) -> None:
+    assert "is the cloudy raster and one of the other dates" in check(INPUT=cloudy, OTHER_DATES=[other, cloudy])[1]
+    assert "twice among the other dates" in check(INPUT=cloudy, OTHER_DATES=[other, other])[1]
+
+
+def test_wrong_choice_is_refused(check, cloudy: str) -> None:
+    fine, sentence = check(INPUT=cloudy, METHOD="magic")
+    assert not fine
+    assert "METHOD" in sentence
+
+
+def test_models_skip_the_check_so_the_run_repeats_it(provider, engine, context, feedback, cloudy: str) -> None:
+    made = QgsApplication.processingRegistry().createAlgorithmById("cloudremoval:removeclouds")
+    parameters = {"INPUT": cloudy, "OUTPUT": "TEMPORARY_OUTPUT", "DATES": "2018-07-05;2018-06-25"}
+    with pytest.raises(QgsProcessingException, match="2 acquisition dates for 1 rasters"):
+        made.run(parameters, context, feedback, {}, False)
+    assert engine.jobs == []
+
+
+def test_a_check_registers_nothing_for_loading(check, cloudy: str, context: QgsProcessingContext) -> None:
+    check(INPUT=cloudy)
+    assert context.layersToLoadOnCompletion() == {}

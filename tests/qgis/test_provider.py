@@ -1,0 +1,195 @@
+"""Identity: ids, keys, static strings, help; and a plugin that loads at once and leaves nothing behind."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from qgis.core import (
+    QgsApplication,
+    QgsProcessingAlgorithm,
+    QgsProcessingDestinationParameter,
+    QgsProcessingParameterDefinition,
+    QgsProcessingParameterEnum,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "cloud_removal_plugin"
+FOLDERS = (PACKAGE, PACKAGE / "algorithms", PACKAGE / "gui")
+QGIS_SOURCES = sorted(path for folder in FOLDERS for path in folder.glob("*.py"))
+
+KEYS = {
+    "removeclouds": (
+        "INPUT", "OTHER_DATES", "RADAR", "CLOUD_MASK", "OTHER_MASKS", "METHOD", "DATES", "EXTENT", "SENSOR",
+        "REFLECTANCE_SCALE", "REFLECTANCE_OFFSET", "DILATE", "DEVICE", "MEMORY_MB", "SEED", "OUTPUT", "UNCERTAINTY",
+        "CLOUDS",
+    ),
+    "detectclouds": ("INPUT", "OTHER_DATES", "METHOD", "THRESHOLD", "DILATE", "OUTPUT", "PROBABILITY"),
+    "checkinstallation": ("OUTPUT_HTML_FILE",),
+}  # fmt: skip
+OUTPUTS = {
+    "removeclouds": (
+        "OUTPUT", "UNCERTAINTY", "CLOUDS", "CLOUD_SHARE", "RESTORED_SHARE", "EXPECTED_RMSE", "SECONDS", "METHOD_USED",
+    ),
+    "detectclouds": ("OUTPUT", "PROBABILITY", "CLOUD_SHARE", "SECONDS", "METHOD_USED"),
+    "checkinstallation": ("OUTPUT_HTML_FILE", "REPORT", "PROBLEMS"),
+}  # fmt: skip
+CHOICES = {
+    ("removeclouds", "METHOD"): ["auto", "fast", "gaussian", "scene_networks", "interpolation", "inpainting"],
+    ("removeclouds", "SENSOR"): ["auto", "sentinel2", "landsat", "hls", "planet", "generic"],
+    ("removeclouds", "DEVICE"): ["auto", "cpu", "cuda"],
+    ("detectclouds", "METHOD"): ["auto", "s2cloudless", "rules"],
+}
+ADVANCED = {"SENSOR", "REFLECTANCE_SCALE", "REFLECTANCE_OFFSET", "DILATE", "DEVICE", "MEMORY_MB", "SEED"}
+
+
+def algorithm(name: str) -> QgsProcessingAlgorithm:
+    return QgsApplication.processingRegistry().createAlgorithmById(f"cloudremoval:{name}")
+
+
+def test_the_provider_lists_exactly_the_three(provider) -> None:
+    assert provider.id() == "cloudremoval"
+    assert {item.name() for item in provider.algorithms()} == set(KEYS)
+    for item in provider.algorithms():
+        assert re.fullmatch(r"[a-z0-9]+", item.name())
+        assert re.fullmatch(r"[a-z0-9]*", item.groupId())
+        assert (PACKAGE / "algorithms" / f"{item.name()}.py").is_file()
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_keys_are_for_ever(provider, name: str) -> None:
+    made = algorithm(name)
+    assert tuple(item.name() for item in made.parameterDefinitions()) == KEYS[name]
+    assert tuple(item.name() for item in made.outputDefinitions()) == OUTPUTS[name]
+
+
+@pytest.mark.parametrize(("name", "key"), CHOICES)
+def test_choices_are_static_strings(provider, name: str, key: str) -> None:
+    parameter = algorithm(name).parameterDefinition(key)
+    assert isinstance(parameter, QgsProcessingParameterEnum)
+    assert parameter.usesStaticStrings()
+    assert parameter.options() == CHOICES[name, key]
+    assert parameter.defaultValue() == "auto"
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_help_is_complete_and_shared(provider, name: str) -> None:
+    made = algorithm(name)
+    texts = json.loads((PACKAGE / "help" / f"{name}.json").read_text(encoding="utf-8"))
+    for item in made.parameterDefinitions():
+        assert item.help() == texts["parameters"][item.name()], item.name()
+        assert item.help(), item.name()
+    assert set(texts["parameters"]) == set(KEYS[name])
+    assert set(texts["outputs"]) | set(texts["parameters"]) >= set(OUTPUTS[name])
+    assert made.shortHelpString().startswith(texts["summary"])
+    assert made.tags()
+    assert "<" not in made.shortHelpString()
+
+
+def test_flags_of_parameters(provider) -> None:
+    made = algorithm("removeclouds")
+    advanced = QgsProcessingParameterDefinition.Flag.FlagAdvanced
+    optional = QgsProcessingParameterDefinition.Flag.FlagOptional
+    for item in made.parameterDefinitions():
+        assert bool(item.flags() & advanced) == (item.name() in ADVANCED), item.name()
+    for key in ("OTHER_DATES", "RADAR", "CLOUD_MASK", "OTHER_MASKS", "DATES", "EXTENT", "UNCERTAINTY", "CLOUDS"):
+        assert made.parameterDefinition(key).flags() & optional, key
+    assert not made.parameterDefinition("INPUT").flags() & optional
+    clouds = made.parameterDefinition("CLOUDS")
+    assert isinstance(clouds, QgsProcessingDestinationParameter)
+    assert not clouds.createByDefault()
+    assert made.parameterDefinition("OUTPUT").defaultFileExtension() == "tif"
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_default_flags_are_kept(provider, name: str) -> None:
+    class Plain(QgsProcessingAlgorithm):
+        pass
+
+    assert algorithm(name).flags() == Plain().flags()
+
+
+def test_two_objects_share_nothing(provider) -> None:
+    one, two = algorithm("removeclouds"), algorithm("removeclouds")
+    assert one is not two
+    assert one.create() is not one
+    mutable = [key for key, value in vars(type(one)).items() if isinstance(value, (list, dict, set))]
+    assert mutable == []
+
+
+def test_enums_are_fully_scoped() -> None:
+    """``QgsX.Type.Integer``, never ``QgsX.Integer``: only the former exists in QGIS 4."""
+    offences = []
+    for path in QGIS_SOURCES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        used = [node for node in ast.walk(tree) if isinstance(node, (ast.Attribute, ast.Call))]
+        scopes = {id(node.value) for node in used if isinstance(node, ast.Attribute)}
+        scopes |= {id(node.func) for node in used if isinstance(node, ast.Call)}
+        for node in used:
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and id(node) not in scopes:
+                owner, member = node.value.id, node.attr
+                if re.fullmatch(r"Qgs?[A-Z]\w*|Qgis|Qt|Q[A-Z]\w*", owner) and re.fullmatch(r"[A-Z][a-z]\w*", member):
+                    offences.append(f"{path.name}:{node.lineno} {owner}.{member}")
+    assert offences == []
+
+
+def test_qt_only_through_qgis() -> None:
+    for path in QGIS_SOURCES:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"\b(PyQt5|PyQt6|PySide\d)\b", text), path
+        assert "exec_(" not in text, path
+        assert not re.search(r"^from qgis\.utils import iface", text, re.MULTILINE), path
+
+
+def test_loading_imports_nothing_heavy(provider) -> None:
+    """In a Python of its own: what our modules add, beyond what QGIS itself brings."""
+    code = (
+        "import sys, time\n"
+        "import qgis.core, qgis.gui, qgis.PyQt.QtWidgets, qgis.utils\n"
+        "before = set(sys.modules)\n"
+        "start = time.perf_counter()\n"
+        "import cloud_removal_plugin\n"
+        "plugin = cloud_removal_plugin.classFactory(None)\n"
+        "spent = time.perf_counter() - start\n"
+        "new = {name.split('.')[0] for name in set(sys.modules) - before}\n"
+        "print(sorted(new & {'torch', 'numpy', 'rasterio', 'scipy', 'osgeo', 'lightgbm'}), round(1000 * spent))\n"
+    )
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["/usr/bin/python3", "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-1].startswith("[] "), done.stdout
+
+
+def test_plugin_life_without_a_desktop(qgis_app) -> None:
+    import cloud_removal_plugin
+
+    registry = QgsApplication.processingRegistry()
+    plugin = cloud_removal_plugin.classFactory(None)
+    plugin.unload()  # half-initialised
+    plugin.initProcessing()
+    plugin.initProcessing()
+    assert registry.algorithmById("cloudremoval:removeclouds") is not None
+    plugin.unload()
+    plugin.unload()
+    assert registry.providerById("cloudremoval") is None
+
+
+def test_metadata_is_what_qgis_and_the_site_want() -> None:
+    text = (ROOT / "metadata.txt").read_text(encoding="utf-8")
+    parser = configparser.ConfigParser()
+    parser.read_string(text)
+    card = parser["general"]
+    assert "%" not in text
+    assert card["name"] == "Cloud Removal"
+    assert card["qgisMinimumVersion"] == "3.22"
+    assert card["hasProcessingProvider"] == "yes"
+    assert (PACKAGE / card["icon"]).is_file()
+    assert not re.search(r"<[a-z/]", card["about"])
