@@ -95,12 +95,12 @@ def _mean(values: np.ndarray) -> float:
 
 def table(results: Records, methods: Sequence[str]) -> str:
     """Markdown: one row a set and method, goals beside the figures."""
-    head = ["set", "cases", "method", "PSNR dB", "gain mean (goal)", "gain min", "MAE", "SAM", "90 % coverage (lowest)",
-            "UCE", "expected / real RMSE", "s"]  # fmt: skip
+    head = ["set", "cases", "method", "PSNR dB", "gain mean (goal)", "median", "lowest", "MAE", "SAM",
+            "90 % coverage (lowest)", "UCE", "expected / real RMSE", "s"]  # fmt: skip
     lines = [" | ".join(head), " | ".join("---" for _ in head)]
     for name, records in results.items():
         base = _values(records, "linear", "psnr")
-        lines.append(" | ".join([name, str(len(records)), "linear", f"{_mean(base):.2f}", "", "",
+        lines.append(" | ".join([name, str(len(records)), "linear", f"{_mean(base):.2f}", "", "", "",
                      f"{_mean(_values(records, 'linear', 'mae')):.4f}",
                      f"{_mean(_values(records, 'linear', 'sam')):.2f}", "", "", "", ""]))  # fmt: skip
         lines += [_row(name, records, method, base) for method in methods]
@@ -115,15 +115,15 @@ def _row(name: str, records: list[dict], method: str, base: np.ndarray) -> str:
     gain = values["psnr"] - base
     goal = f" ({GAIN_GOALS[name]:.1f})" if method == "auto" and name in GAIN_GOALS else ""
     if not np.isfinite(gain).any():
-        return " | ".join([name, "0", method, "failed", *[""] * 8])
+        return " | ".join([name, "0", method, "failed", *[""] * 9])
     known = np.isfinite(values["expected_rmse"])
     ratio = f"{(values['expected_rmse'][known] / values['rmse'][known]).mean():.2f}" if known.any() else "unknown"
     coverage = values["coverage"]
     covered = f"{_mean(coverage):.3f} ({np.nanmin(coverage):.2f})" if np.isfinite(coverage).any() else "none"
     return " | ".join([
         name, str(int(np.isfinite(gain).sum())), method, f"{_mean(values['psnr']):.2f}",
-        f"{_mean(gain):+.2f}{goal}", f"{np.nanmin(gain):+.2f}", f"{_mean(values['mae']):.4f}",
-        f"{_mean(values['sam']):.2f}", covered, f"{_mean(values['uce']):.4f}", ratio,
+        f"{_mean(gain):+.2f}{goal}", f"{np.nanmedian(gain):+.2f}", f"{np.nanmin(gain):+.2f}",
+        f"{_mean(values['mae']):.4f}", f"{_mean(values['sam']):.2f}", covered, f"{_mean(values['uce']):.4f}", ratio,
         f"{_mean(values['seconds']):.1f}",
     ])  # fmt: skip
 

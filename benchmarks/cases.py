@@ -45,7 +45,8 @@ class Setting:
         radar: hand over the radar of the series.
         target_clear: least clear share of a target date.
         all_gapped: give every other date a simulated gap as well (for series that are clear throughout).
-        screen: mend masks that plainly miss clouds (such dates are then no targets).
+        screen: no target whose mask plainly misses clouds; other dates keep their masks as they are.
+        mend: add the clouds that masks plainly miss to the masks of all dates.
     """
 
     place: str
@@ -55,6 +56,7 @@ class Setting:
     target_clear: float = 0.97
     all_gapped: bool = False
     screen: bool = False
+    mend: bool = False
 
 
 SETTINGS: dict[str, Setting] = {
@@ -71,10 +73,13 @@ SETTINGS: dict[str, Setting] = {
 EXTRA: dict[str, Setting] = {
     "FL30R": Setting("flanders", 13, apart=30, radar=True, screen=True),
     "TZ30O": Setting("tanzania", 15, apart=30, screen=True),
+    "FLM": Setting("flanders", 13, mend=True),
+    "FL30M": Setting("flanders", 13, apart=30, mend=True),
+    "TZ30M": Setting("tanzania", 15, apart=30, radar=True, mend=True),
     "BE": Setting("belgium", 6, radar=True),
     "TV": Setting("tervuren", 8, radar=True),
 }
-"""Sets without a goal: the same scenes with or without radar, and two series of composites with radar."""
+"""Sets without a goal: the same scenes with or without radar, with mended masks (M), and two series of composites."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +129,11 @@ def missed_cloud(series: Series, index: int) -> float:
     return float(risen(series, index).sum() / max(series.clear[index].sum(), 1))
 
 
-def screened(series: Series) -> Series:
+def mended(series: Series) -> Series:
     """The series with the clouds that its masks plainly miss added to the masks.
 
-    Without this, one missed cloud beside a gap throws linear interpolation off by 10 dB and flatters every method.
+    One missed cloud beside a gap throws linear interpolation off by 10 dB; sets with mended masks show what is left
+    when the masks are good.
     """
     clear = series.clear.copy()
     for t in range(len(clear)):
@@ -142,7 +148,8 @@ def screened(series: Series) -> Series:
 
 def targets(series: Series, setting: Setting) -> list[int]:
     """Indices of the dates that are clear enough to be a truth."""
-    return [t for t in range(len(series.dates)) if series.clear[t].mean() > setting.target_clear]
+    found = [t for t in range(len(series.dates)) if series.clear[t].mean() > setting.target_clear]
+    return [t for t in found if not setting.screen or missed_cloud(series, t) <= MISSED_SHARE]
 
 
 def turned(mask: np.ndarray, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -192,8 +199,8 @@ def cases(
     Returns:
         Up to ``setting.count`` cases; targets are used in turn, spread over the year.
     """
-    if setting.screen:
-        series = screened(series)
+    if setting.mend:
+        series = mended(series)
     own = [~c for c in series.clear if DONOR_SHARE[0] <= 1 - c.mean() <= 0.88]
     pool = own or list(shapes)
     possible = targets(series, setting)
@@ -201,7 +208,7 @@ def cases(
         return []
     if len(possible) > setting.count:
         possible = [possible[i] for i in np.linspace(0, len(possible) - 1, setting.count).round().astype(int)]
-    key = zlib.crc32((code or series.name).rstrip("RO0123456789").encode())
+    key = zlib.crc32((code or series.name).rstrip("MRO0123456789").encode())
     made = []
     for number in range(setting.count):
         index = possible[number % len(possible)]

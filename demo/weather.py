@@ -11,9 +11,9 @@ from scipy import ndimage
 from demo.noise import fractal
 from demo.spectra import AEROSOL, BLUR_M, CIRRUS, CLOUD, DIRECT, PATH, TRANSMISSION
 
-CLOUDY_FROM = 0.04
-"""Opacity from which the truth calls a pixel cloudy: thinner veils change reflectance by less than the noise."""
-SHADY_FROM = 0.12
+CLOUDY_FROM = 0.02
+"""Opacity from which the truth calls a pixel cloudy: it adds 0.01, as much as two overpasses differ."""
+SHADY_FROM = 0.06
 """Share of the direct light taken from which the truth calls a pixel shadowed."""
 DARKEST_SHADE = 0.80
 """Light from the sides of clouds and from clear sky keeps the deepest shadow from being black."""

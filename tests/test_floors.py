@@ -15,7 +15,8 @@ PACKAGE = ROOT / "cloud_removal_plugin"
 
 FLOOR = {
     "__init__": 4, "plugin": 4, "provider": 4, "algorithms": 4, "gui": 4,
-    "__main__": 3, "engine": 3,
+    "__main__": 5,  # the command line stands on the engine, without QGIS
+    "engine": 3,
     "methods": 2, "clouds": 2,
     "models": 1, "ext": 1, "raster": 1,
     "observation": 0, "bands": 0, "errors": 0,
@@ -23,7 +24,7 @@ FLOOR = {
 DOORS_OF_FLOOR_4 = {"engine.job", "engine.launch"}
 QGIS = {"qgis", "osgeo", "processing", "PyQt5", "PyQt6", "sip"}
 THIRD_PARTY = {"numpy", "scipy", "torch", "rasterio", "lightgbm", "safetensors", "threadpoolctl", "affine"}
-OPTIONAL = {"torchvision"}
+OPTIONAL = {"torchvision", "h5py"}
 LOADED_BY_QGIS = ("__init__.py", "plugin.py", "provider.py", "engine/job.py", "engine/launch.py", "errors.py")
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

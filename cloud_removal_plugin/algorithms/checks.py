@@ -12,6 +12,7 @@ from qgis.core import QgsRasterLayer, QgsRectangle
 from ..gui.text import tr
 from .layers import same_file, snapshot
 
+RASTER_SUFFIXES = (".tif", ".tiff")
 _DATE_FORMATS = (("%Y-%m-%d", 10), ("%Y%m%d", 8), ("%Y%j", 7))
 
 
@@ -62,10 +63,13 @@ def repeated_problem(target: QgsRasterLayer, others: Sequence[QgsRasterLayer]) -
 
 
 def outputs_problem(outputs: Iterable[str], inputs: Iterable[str]) -> str:
-    """Whether an output would overwrite an input or another output."""
+    """Whether an output is not a GeoTIFF, or would overwrite an input or another output."""
     sources = list(inputs)
     seen: list[str] = []
     for path in (path for path in outputs if path):
+        if not path.lower().endswith(RASTER_SUFFIXES):
+            sentence = tr("The output '{name}' is not a GeoTIFF. Choose a file whose name ends in .tif.")
+            return sentence.format(name=os.path.basename(path))
         if any(same_file(path, source) for source in sources):
             sentence = tr("The output '{name}' is one of the inputs. Choose another file.")
             return sentence.format(name=os.path.basename(path))

@@ -60,7 +60,7 @@ class DetectClouds(CloudRemovalAlgorithm):
             )
         )
         self.add(number(self.THRESHOLD, self.tr("Cloud probability threshold (0 to 1)"), real, None, True, 0, 1))
-        widen = self.tr("Widen clouds and shadows (pixels)")
+        widen = self.tr("Widen clouds and shadows (pixels, -1 = automatic)")
         self.add(number(self.DILATE, widen, integer, AUTO_DILATE_PX, False, AUTO_DILATE_PX, 100))
         self.add(QgsProcessingParameterRasterDestination(self.OUTPUT, self.tr("Clouds and shadows")))
         self.add(

@@ -111,12 +111,12 @@ class RemoveClouds(CloudRemovalAlgorithm):
 
     def _add_expert_knobs(self) -> None:
         integer, real = QgsProcessingParameterNumber.Type.Integer, QgsProcessingParameterNumber.Type.Double
-        number, choice = QgsProcessingParameterNumber, QgsProcessingParameterEnum
+        number, choice, auto = QgsProcessingParameterNumber, QgsProcessingParameterEnum, AUTO_DILATE_PX
         knobs = (
             choice(self.SENSOR, self.tr("Sensor"), list(SENSORS), defaultValue="auto", usesStaticStrings=True),
             number(self.REFLECTANCE_SCALE, self.tr("Scale to reflectance"), real, optional=True),
             number(self.REFLECTANCE_OFFSET, self.tr("Offset to reflectance"), real, optional=True),
-            number(self.DILATE, self.tr("Widen the mask (pixels)"), integer, AUTO_DILATE_PX, False, AUTO_DILATE_PX, 100),
+            number(self.DILATE, self.tr("Widen the mask (pixels, -1 = automatic)"), integer, auto, False, auto, 100),
             choice(self.DEVICE, self.tr("Device"), list(DEVICES), defaultValue="auto", usesStaticStrings=True),
             number(self.MEMORY_MB, self.tr("Memory (MiB, 0 = automatic)"), integer, 0, False, 0),
             number(self.SEED, self.tr("Seed"), integer, 0, False, 0),

@@ -255,10 +255,14 @@ class _Scene:
     def _shadow(self, date: int, dark: np.ndarray, wide: Window) -> np.ndarray:
         """bool: dark enough for what is known of the place."""
         expected, table = self._expected[date], self._tables[date]
-        sure = (table < shadows.STRONG_SHARE)[dark]
-        place = expected.behind if expected.behind is not None else expected.near
-        weak = shadows.WEAK_SHARE if expected.behind is not None else (shadows.STRONG_SHARE + shadows.WEAK_SHARE) / 2
-        return (sure & self._at(expected.reach, wide)) | ((table < weak)[dark] & self._at(place, wide))
+        compared = np.arange(256) < firstpass.NO_DARKNESS  # bytes that tell a share of other dates
+        # darker than on other dates is a change and needs no cloud in sight; darker than the scene may be a forest
+        change = compared & (table < shadows.STRONG_SHARE)
+        if expected.behind is not None:
+            place, likely = expected.behind, table < shadows.WEAK_SHARE
+        else:
+            place, likely = expected.near, table < np.where(compared, shadows.MIDDLE_SHARE, shadows.STRONG_SHARE)
+        return (change[dark] & self._at(expected.reach, wide)) | (likely[dark] & self._at(place, wide))
 
     def _at(self, cells: np.ndarray, window: Window) -> np.ndarray:
         """A coarse map's values on the pixels of a window."""

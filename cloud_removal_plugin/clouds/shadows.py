@@ -24,11 +24,11 @@ LEAST_Z = 4.5
 
 NEAR_M = 1500.0
 STEPS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.6)
-STRONG_SHARE, WEAK_SHARE = 0.58, 0.70
-"""Share of the clear reference below which NIR + SWIR is shadow by itself, and with a cloud in the right place."""
+STRONG_SHARE, MIDDLE_SHARE, WEAK_SHARE = 0.58, 0.64, 0.70
+"""Share of the clear reference below which NIR + SWIR is shadow: by itself, near a cloud, and behind one."""
 
-SCENE_SHARE, SCENE_SHARE_STRICT = 0.62, 0.50
-"""The same against the scene's median where no other date can be compared; strict without a believed direction."""
+SCENE_SHARE = 0.62
+"""What WEAK_SHARE is where no other date can be compared: a share of the scene's median clear ground."""
 
 _LARGEST = 1024
 

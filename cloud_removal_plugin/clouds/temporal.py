@@ -20,6 +20,9 @@ LEAST_DATES = 3
 SECOND_DARKEST_FROM = 6
 """With this many dates the reference is the second darkest, so that one bad value does not make it."""
 
+REFERENCE_SHADE, REFERENCE_GAP = 0.65, 0.08
+"""The darkest date is shadow where its NIR + SWIR is this share of the second darkest's, and brightness so close."""
+
 EXCESS_RANGE = (-0.03, 0.25)
 SNOW_LOGIT = -4.0
 CLEAR_LOGIT = -0.6
@@ -62,23 +65,31 @@ def _spare_snow(logit: np.ndarray, one: DateCues, snowy: np.ndarray | None) -> n
 
 
 def clear_brightness(cues: Sequence[DateCues]) -> tuple[np.ndarray, np.ndarray]:
-    """The brightness of the clear ground: the darkest date, or the second darkest of six and more.
+    """The brightness of the clear, sunlit ground.
+
+    The darkest date; of six and more dates the second darkest, and also of fewer where the darkest looks like shadow
+    (NIR + SWIR far below the second's, while a cloud on the second would have raised its brightness more).
 
     Returns:
         float32 (H, W), inf where no date has data; and the number of valid dates, uint16 (H, W).
     """
-    shape = cues[0].bright.shape
-    first = np.full(shape, np.inf, dtype=np.float32)
-    second = first.copy()
+    shape, with_dark = cues[0].bright.shape, cues[0].dark is not None
+    first, second = (np.full(shape, np.inf, dtype=np.float32) for _ in range(2))
+    first_dark, second_dark = (np.zeros(shape, dtype=np.float32) for _ in range(2))
     count = np.zeros(shape, dtype=np.uint16)
     for one in cues:
         value = np.where(one.valid, one.bright, np.float32(np.inf))
+        lowest, low = value < first, value < second
         np.minimum(second, np.maximum(first, value), out=second)
         np.minimum(first, value, out=first)
+        if with_dark:
+            np.copyto(second_dark, np.where(lowest, first_dark, one.dark), where=low)
+            np.copyto(first_dark, one.dark, where=lowest)
         count += one.valid
+    skip = (first_dark < REFERENCE_SHADE * second_dark) & (second - first < REFERENCE_GAP)
     if len(cues) >= SECOND_DARKEST_FROM:
-        first = np.where(count >= SECOND_DARKEST_FROM, second, first)
-    return first, count
+        skip |= count >= SECOND_DARKEST_FROM
+    return np.where(skip & np.isfinite(second), second, first), count
 
 
 def snow_ground(cues: Sequence[DateCues]) -> np.ndarray | None:

@@ -17,6 +17,7 @@ from ..raster.crs import grid_of
 from ..raster.dates import assign
 from ..raster.grid import Grid
 from ..raster.info import RasterInfo, describe
+from ..raster.offsets import agree
 from ..raster.radar import RadarReader
 from ..raster.radiometry import Radiometry, recognise
 from ..raster.reader import OpticalReader
@@ -57,13 +58,14 @@ class Scene:
         days, dates, notes = assign(infos, job.dates)
         self.days, self.dates = np.asarray(days, np.float64), dates
         self.notes: list[str] = list(notes)
-        self.layers: list[OpticalLayer] = []
-        for index, info in enumerate(infos):
-            radiometry = recognise(
-                info, sensor=job.sensor, scale=job.reflectance_scale, offset=job.reflectance_offset
-            )
-            self.notes += radiometry.notes
-            self.layers.append(OpticalLayer(info, radiometry, float(self.days[index])))
+        found = [
+            recognise(info, sensor=job.sensor, scale=job.reflectance_scale, offset=job.reflectance_offset)
+            for info in infos
+        ]
+        # a date that is all cloud cannot tell whether +1000 is inside its numbers; the series can
+        found = agree(found, self.dates)
+        self.layers = [OpticalLayer(*each) for each in zip(infos, found, self.days.tolist(), strict=True)]
+        self.notes += [note for radiometry in found for note in radiometry.notes]
         self.bands = self.layers[0].radiometry.bands
         self._stack = ExitStack()
         try:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..observation import Observation
-from .folds import lattice_step
 
 MOST = 12
 """Dates in the model: 6 lose 0.7 dB on a year of Sentinel-2, 20 gain 0.2 dB at best."""
@@ -16,7 +15,7 @@ EXTRA = 2
 LEAST_SHARE = 0.10
 """A date must see at least this share of the gap."""
 LEAST_COMMON = 100
-"""A date must share this many clear pixels with the target."""
+"""A date must share this many clear pixels with the target, or a third of them where there are few."""
 
 
 def value(days: np.ndarray) -> np.ndarray:
@@ -32,7 +31,7 @@ def choose(samples: Sequence[Observation], most: int = MOST) -> tuple[int, ...]:
     Returns:
         Ascending indices into the observation's dates, without the target (0). Empty if there is none.
     """
-    step = lattice_step(samples)
+    step = _coarse(samples)
     days = np.asarray(samples[0].days, np.float64)
     views, clears = [], []
     for obs in samples:
@@ -43,8 +42,8 @@ def choose(samples: Sequence[Observation], most: int = MOST) -> tuple[int, ...]:
     gap_seen, clear_seen = np.concatenate(views, axis=1), np.concatenate(clears, axis=1)
     everywhere = gap_seen if gap_seen.shape[1] else clear_seen
     share = everywhere.mean(axis=1) if everywhere.shape[1] else np.zeros(len(days))
-    common = clear_seen.sum(axis=1) * step**2
-    enough = common >= LEAST_COMMON if common[0] >= LEAST_COMMON else np.ones(len(days), bool)
+    common = (clear_seen & clear_seen[:1]).sum(axis=1) * step**2
+    enough = common >= min(LEAST_COMMON, common[0] / 3)
     usable = [d for d in range(1, len(days)) if share[d] >= LEAST_SHARE and enough[d]]
     ranked = sorted(usable, key=lambda d: ((abs(days[d]) + 5.0) / share[d], d))
     best = ranked[:most]
@@ -69,11 +68,16 @@ def _fillers(gap_seen: np.ndarray, best: list[int], others: list[int]) -> list[i
 
 def bands_present(samples: Sequence[Observation]) -> np.ndarray:
     """bool (T, C): bands that a date shows anywhere in the samples."""
-    step = lattice_step(samples)
+    step = _coarse(samples)
     out = np.zeros(samples[0].shape[:2], bool)
     for obs in samples:
         out |= np.isfinite(obs.optical[:, :, ::step, ::step]).any(axis=(2, 3))
     return out
+
+
+def _coarse(samples: Sequence[Observation]) -> int:
+    """Every how many rows and columns shares are counted: some 40,000 pixels are plenty."""
+    return max(1, int(np.sqrt(sum(obs.shape[2] * obs.shape[3] for obs in samples) / 40_000)))
 
 
 def seen_coarse(obs: Observation, step: int) -> np.ndarray:

@@ -17,15 +17,16 @@ from ..errors import Cancelled, InputError
 from ..observation import Observation, Restoration
 from .context import axes
 from .dates import choose
-from .estimate import Estimates, Head
+from .estimate import Estimates, Head, arranged
 from .folds import lattice_step, simulate
-from .frame import Frame, make_plan, ring
-from .inpainting import REACH, distance
+from .covered import fit_covered
+from .frame import Frame, Plan, make_plan, ring
+from .inpainting import REACH, Inpainting, distance
 from .interpolation import scene_mean
 from .local_correction import component_head
-from .members import MARGIN, JointNetworks, SceneModel, estimate
+from .members import MARGIN, JointNetworks, SceneModel, WindowEstimator
 from .membrane import spread
-from .protocol import Needs, Report
+from .protocol import Fitted, Needs, Report
 from .sigma import SigmaModel, fit_sigma, log_size
 from .stack import stack_weights
 from .trial import (
@@ -46,9 +47,17 @@ MEMBERS = {
     "gaussian": ("gaussian",),
     "scene_networks": ("networks",),
 }
-LEAST_CLEAR = 100
-"""Clear pixels of the target below which it counts as covered."""
 LEAST_FOR_NETWORKS = 200
+CHUNK = 16_384
+"""Pixels finished at a time, so that they stay in the cache."""
+FEW_CLEAR = 2_500
+DOUBTFUL = 0.1
+"""Mean doubt over the gap from which the error is widened."""
+
+
+def least_clear(pixels: int) -> int:
+    """Clear pixels of the target below which it counts as covered: 0.5 % of the samples, 60 to 2,500."""
+    return int(np.clip(pixels // 200, 60, 2_500))
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,8 @@ class FittedEnsemble:
 
     Attributes:
         model: what estimates the members. weights: float32 (M, C). basis: axes (K, C) of the membrane.
+        reach: pixels from clear ones up to which simulated gaps speak for the error.
+        beyond: float32 (C,), what is known of the error far beyond it; None where the gap does not go there.
     """
 
     needs: Needs
@@ -69,6 +80,8 @@ class FittedEnsemble:
     weights: np.ndarray
     basis: np.ndarray
     sigma: SigmaModel | None
+    reach: float = np.inf
+    beyond: np.ndarray | None = None
 
     def restore(self, obs: Observation, *, pool: Executor | None = None) -> Restoration:
         """Restores the gap of one window of the region."""
@@ -77,35 +90,62 @@ class FittedEnsemble:
         shape = (model.plan.bands, *frame.shape)
         out, sigma = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
         rim = ring(frame.gap, frame.clear)
-        inside, edge = np.flatnonzero(frame.gap), np.flatnonzero(rim)
-        if not len(inside):
+        if not frame.gap.any():
             return Restoration(out, sigma)
-        found, members = estimate(frame, np.concatenate((inside, edge)), model, pool)
-        stacked = self._stacked(members, model.mean)
-        count = len(inside)
-        planes = np.zeros((len(self.basis) + 1, *frame.shape), np.float32)
-        planes[:-1, rim] = self.basis @ (frame.target[:, edge] - stacked[:, count:])
-        planes[-1, rim] = frame.target[:, edge].mean(axis=0)
-        continued = spread(planes, rim, pool)[:, frame.gap]
-        correction = self.basis.T @ continued[:-1]
-        result = np.clip(stacked[:, :count] + correction, model.low[:, None], model.high[:, None])
-        out.reshape(len(out), -1)[:, inside] = result
-        if self.sigma is not None:
-            members = {name: values[:, :count] for name, values in members.items()}
-            found = Estimates(*(getattr(found, n)[..., :count] for n in Estimates.__dataclass_fields__))
-            laplace = continued[-1] if len(edge) else np.full(count, model.mean.mean(), np.float32)
-            far = distance(frame.clear)[frame.gap]
-            features = sigma_features(members, result, correction, found, laplace, far)
-            sigma.reshape(len(out), -1)[:, inside] = self.sigma.predict(features, count)
+        variables = len(model.gaussian.mean)
+        inside = arranged(frame, np.flatnonzero(frame.gap), model.plan, variables)
+        edge = arranged(frame, np.flatnonzero(rim), model.plan, variables)
+        members_at = WindowEstimator(frame, model, (inside, edge), pool)
+        planes = np.zeros((len(self.basis) + 1, frame.size), np.float32)
+        if len(edge):
+            truth = np.take(frame.target, edge, axis=1)
+            planes[:-1, edge] = self.basis @ (truth - self._stacked(members_at(1)[1]))
+            planes[-1, edge] = truth.mean(axis=0)
+        else:
+            planes[-1] = model.mean.mean()
+        if len(edge):
+            planes = spread(planes.reshape(-1, *frame.shape), rim, pool).reshape(planes.shape)
+        found, members = members_at(0)
+        far = distance(frame.clear).ravel()
+        flat_out, flat_sigma = out.reshape(len(out), -1), sigma.reshape(len(out), -1)
+
+        def finish(start: int) -> None:
+            part = slice(start, start + CHUNK)
+            pixels = inside[part]
+            chosen = {name: values[:, part] for name, values in members.items()}
+            continued = np.take(planes, pixels, axis=1)
+            correction = self.basis.T @ continued[:-1]
+            result = self._stacked(chosen) + correction
+            np.clip(result, model.low[:, None], model.high[:, None], out=result)
+            flat_out[:, pixels] = result
+            if self.sigma is not None:
+                features = sigma_features(chosen, result, correction, found.at(part), continued[-1], far[pixels])
+                flat_sigma[:, pixels] = self._deviation(features, far[pixels])
+
+        starts = range(0, len(inside), CHUNK)
+        list(map(finish, starts) if pool is None else pool.map(finish, starts))
         return Restoration(out, sigma)
 
-    def _stacked(self, members: dict[str, np.ndarray], mean: np.ndarray) -> np.ndarray:
+    def _deviation(self, features: list[np.ndarray], far: np.ndarray) -> np.ndarray:
+        """Standard deviations (C, n), widened where no simulated gap reaches."""
+        deviation = self.sigma.predict(features, len(far))
+        if self.beyond is not None:
+            doubt = _doubt(far, self.reach)
+            deviation = np.sqrt((1 - doubt) * deviation**2 + doubt * self.beyond[:, None] ** 2)
+        return deviation
+
+    def _stacked(self, members: dict[str, np.ndarray]) -> np.ndarray:
         """Weighted sum (C, n) of the members before the membrane."""
         total = None
         for name, weight in zip(self.names, self.weights, strict=True):
-            part = weight[:, None] * (members[name] if name in members else mean[:, None])
+            part = weight[:, None] * (members[name] if name in members else self.model.mean[:, None])
             total = part if total is None else total + part
         return total
+
+
+def _doubt(far: np.ndarray, reach: float) -> np.ndarray:
+    """How little simulated gaps say of pixels (n,) this far from clear ones: 0 within reach, towards 1 beyond."""
+    return (1 - np.minimum(reach / np.maximum(far, 1e-6), 1)).astype(np.float32)
 
 
 def sigma_features(
@@ -130,7 +170,7 @@ def sigma_features(
         log_size(correction),
         log_size(first - members["interpolation"]),
         log_size(brightness - laplace),
-        np.log(found.deviation),
+        found.log_deviation,
         np.log1p(far),
         log_size(found.change),
         np.log1p(found.age[0]),
@@ -154,18 +194,34 @@ class SceneEnsemble:
         pool: Executor | None = None,
         report: Report | None = None,
         cancelled: Callable[[], bool] | None = None,
-    ) -> FittedEnsemble:
+    ) -> Fitted:
         """Learns the region (see :class:`Restorer`)."""
         if not samples:
             raise InputError("There is no window to fit the scene ensemble on.")
         progress = Progress(report, cancelled)
         progress(0.0, "Choosing dates")
         plan = make_plan(samples, choose(samples))
+        if len(plan.sizes) == 1:
+            note = "No other date and no radar helps here: the gap is filled from its own rim."
+            alone = Inpainting().fit(samples, seed=seed, pool=pool)
+            return replace(alone, notes=(note, *alone.notes))
         frames = [Frame(obs, plan) for obs in samples]
+        if sum(int(frame.clear.sum()) for frame in frames) < least_clear(sum(frame.size for frame in frames)):
+            return self._covered(samples, plan, seed, pool)
         step = lattice_step(samples)
         clears = [frame.clear[::step, ::step] for frame in frames]
         folds = simulate([frame.gap[::step, ::step] for frame in frames], clears, np.random.default_rng([*seed, 11]))
         return self._learn(frames, plan, folds, step, samples, seed, pool, progress)
+
+    def _covered(
+        self, samples: Sequence[Observation], plan: Plan, seed: tuple[int, ...], pool: Executor | None
+    ) -> Fitted:
+        """The target shows next to nothing: other dates stand in, or nothing does."""
+        if plan.dates:
+            return fit_covered(samples, plan, seed)
+        alone = Inpainting().fit(samples, seed=seed, pool=pool)
+        note = "The target shows too little to learn how it goes with the radar; add other dates of the place."
+        return replace(alone, notes=(note, *alone.notes))
 
     def _learn(self, frames, plan, folds, step, samples, seed, pool, progress) -> FittedEnsemble:
         names = MEMBERS[self.name]
@@ -180,10 +236,11 @@ class SceneEnsemble:
         progress(0.4, "Simulating gaps")
         parts = fold_parts(frames, folds, step)
         estimate_parts(parts, frames, models, plan, step, local=local, fill=with_networks, pool=pool)
-        low, high, mean = limits(frames, step)
+        low, high, mean = limits(frames, len(plan.days), step)
         model = SceneModel(
             plan, whole, Head(*component_head(whole)) if local else None, (), np.zeros((0, plan.bands), np.float32),
             np.zeros(plan.bands, np.float32), low, high, mean,
+            np.sqrt(np.diag(whole.cov)[-plan.bands :]).astype(np.float32),
         )
         if with_networks:
             progress(0.5, "Training the networks")
@@ -196,7 +253,8 @@ class SceneEnsemble:
         progress(0.8, "Weighing the members")
         every = ("gaussian", *(("networks",) if with_networks else ()), "interpolation", "inpainting")
         trial = run_trial(parts, frames, every, (low, high, mean), step, np.random.default_rng([*seed, 31]), pool)
-        return self._weigh(trial, model, names)
+        fitted = self._weigh(trial, model, names)
+        return _with_doubt(fitted, trial, frames, samples, step, seed)
 
     def _weigh(self, trial: Trial, model: SceneModel, names: tuple[str, ...]) -> FittedEnsemble:
         """Weights, sigma and expected error from the simulated gaps."""
@@ -223,6 +281,34 @@ def _trial_features(trial: Trial, result: np.ndarray, correction: np.ndarray) ->
     return sigma_features(members, result, correction, trial, laplace, trial.far)
 
 
+def _with_doubt(
+    fitted: FittedEnsemble,
+    trial: Trial,
+    frames: Sequence[Frame],
+    samples: Sequence[Observation],
+    step: int,
+    seed: tuple[int, ...],
+) -> FittedEnsemble:
+    """Widens the error where the gap reaches much farther from clear pixels than any simulated gap could."""
+    if fitted.sigma is None or not trial.far.size:
+        return fitted
+    reach = max(float(np.quantile(trial.far, 0.98)), 8.0)
+    far = np.concatenate([distance(f.clear[::step, ::step])[f.gap[::step, ::step]] * step for f in frames])
+    doubt = float(_doubt(far, reach).mean()) if far.size else 0.0
+    if doubt < DOUBTFUL:
+        return fitted
+    plan = fitted.model.plan
+    other = fit_covered(samples, plan, seed) if plan.dates else None
+    if other is None or other.expected_bands is None:
+        alone = fitted.model.spread
+        note = "Most of the gap lies far from clear pixels, where nothing shows how large the error is."
+        return replace(fitted, reach=reach, beyond=alone, expected_rmse=None, notes=(*fitted.notes, note))
+    beyond = np.maximum(other.expected_bands, fitted.sigma.rmse).astype(np.float32)
+    rmse = float(np.sqrt((1 - doubt) * fitted.sigma.rmse**2 + doubt * beyond**2).mean())
+    note = "Much of the gap lies far from clear pixels; the error there is judged from the differences between dates."
+    return replace(fitted, reach=reach, beyond=beyond, expected_rmse=rmse, notes=(*fitted.notes, note))
+
+
 class Progress:
     """Reports phases and answers a cancel."""
 
@@ -241,9 +327,27 @@ class Progress:
             raise Cancelled
 
 
-def limits(frames: Sequence[Frame], step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Range (C,), widened by 30 %, and mean (C,) of the target's clear pixels."""
-    spectra = np.concatenate([frame.target.reshape(-1, *frame.shape)[:, ::step, ::step][:, frame.clear[::step, ::step]] for frame in frames], axis=1)
-    low, high = spectra.min(axis=1), spectra.max(axis=1)
+def limits(frames: Sequence[Frame], dates: int, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Range (C,), widened by 30 %, and mean (C,) of the target's clear pixels.
+
+    Few clear pixels say little about the range; other dates widen it then.
+    """
+    spectra = _spectra([(frame.target, frame.clear.ravel()) for frame in frames], frames, step)
+    low, high, mean = spectra.min(axis=1), spectra.max(axis=1), spectra.mean(axis=1)
+    if dates and spectra.shape[1] * step**2 < FEW_CLEAR:
+        other = _spectra([(f.blocks[d], f.seen[d]) for d in range(dates) for f in frames], frames * dates, step)
+        if other.shape[1]:
+            low = np.minimum(low, np.quantile(other, 0.002, axis=1))
+            high = np.maximum(high, np.quantile(other, 0.998, axis=1))
     margin = MARGIN * (high - low)
-    return low - margin, high + margin, spectra.mean(axis=1)
+    return (low - margin).astype(np.float32), (high + margin).astype(np.float32), mean
+
+
+def _spectra(images: list[tuple[np.ndarray, np.ndarray]], frames: Sequence[Frame], step: int) -> np.ndarray:
+    """Spectra (C, n) of the lattice pixels of images (C, H * W) where their masks (H * W,) are set."""
+    out = []
+    for (image, mask), frame in zip(images, frames, strict=True):
+        lattice = np.zeros(frame.shape, bool)
+        lattice[::step, ::step] = mask.reshape(frame.shape)[::step, ::step]
+        out.append(np.take(image, np.flatnonzero(lattice), axis=1))
+    return np.concatenate(out, axis=1)

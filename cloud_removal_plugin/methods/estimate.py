@@ -18,8 +18,11 @@ BATCH = 8192
 JOB = 32_768
 """Pixels of one job of the pool."""
 
-Finish = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""Takes positions (n,), the Gaussian's estimate (C, n) and the head's output (K, n); returns (C, n)."""
+Places = np.ndarray | slice
+"""Where pixels lie in a list: a slice where the list is arranged by pattern."""
+
+Finish = Callable[[Places, np.ndarray, np.ndarray], np.ndarray]
+"""Takes positions, the Gaussian's estimate (C, n) and the head's output (K, n); returns (C, n)."""
 
 
 @dataclass
@@ -30,7 +33,7 @@ class Estimates:
         gauss: float32 (C, n), the Gaussian's conditional mean.
         interp: float32 (C, n), linear in time; the Gaussian where no date sees the pixel.
         change: float32 (C, n), later minus earlier date, 0 where one is missing.
-        deviation: float32 (C, n), the Gaussian's conditional standard deviation.
+        log_deviation: float32 (C, n), log of the Gaussian's conditional standard deviation.
         age: float32 (2, n), months to the earlier and the later date.
         dated: bool (n,), some date sees the pixel.
         extra: float32 (K, n), the head's output, or what ``finish`` made of it (C, n); empty without a head.
@@ -40,11 +43,18 @@ class Estimates:
     gauss: np.ndarray
     interp: np.ndarray
     change: np.ndarray
-    deviation: np.ndarray
+    log_deviation: np.ndarray
     age: np.ndarray
     dated: np.ndarray
     extra: np.ndarray
     fill: np.ndarray
+
+    def at(self, places: Places) -> Estimates:
+        """The estimates of some of the pixels, or in another order."""
+        return Estimates(
+            self.gauss[:, places], self.interp[:, places], self.change[:, places], self.log_deviation[:, places],
+            self.age[:, places], self.dated[places], self.extra[:, places], self.fill[:, places],
+        )
 
 
 @dataclass
@@ -112,34 +122,53 @@ def evaluate(
         np.empty((variables if fill else 0, count), np.float32),
     )
     codes = fold_rare(frame.codes(pixels), plan.worth, least_group(len(gaussian.mean)))
+    if not (codes[1:] >= codes[:-1]).all():
+        order = np.argsort(codes, kind="stable")
+        found = evaluate(frame, pixels[order], gaussian, plan, head=head, finish=_moved(finish, order), fill=fill, pool=pool)
+        back = np.empty_like(order)
+        back[order] = np.arange(count)
+        return found.at(back)
     head = head or Head(np.zeros((0, variables + bands), np.float32), np.zeros(0, np.float32))
 
-    def job(members: list[tuple[int, np.ndarray]]) -> None:
+    def job(members: list[tuple[int, slice]]) -> None:
         for pattern, where in members:
             _one_pattern(frame, pixels[where], where, pattern, gaussian, plan, head, finish, out)
 
-    jobs = _pack(groups(codes, BATCH))
+    jobs = _pack([(code, slice(where[0], where[-1] + 1)) for code, where in groups(codes, BATCH)])
     list(map(job, jobs) if pool is None else pool.map(job, jobs))
     return out
 
 
-def _pack(members: list[tuple[int, np.ndarray]]) -> list[list[tuple[int, np.ndarray]]]:
+def _moved(finish: Finish | None, order: np.ndarray) -> Finish | None:
+    """``finish`` for a list that was brought into another order."""
+    if finish is None:
+        return None
+    return lambda where, gauss, extra: finish(order[where], gauss, extra)
+
+
+def arranged(frame: Frame, pixels: np.ndarray, plan: Plan, variables: int) -> np.ndarray:
+    """Flat pixel indices ordered by pattern, as :func:`evaluate` works through them fastest."""
+    codes = fold_rare(frame.codes(pixels), plan.worth, least_group(variables))
+    return pixels[np.argsort(codes, kind="stable")]
+
+
+def _pack(members: list[tuple[int, slice]]) -> list[list[tuple[int, slice]]]:
     """Consecutive groups bundled into jobs of about :data:`JOB` pixels."""
-    jobs: list[list[tuple[int, np.ndarray]]] = []
+    jobs: list[list[tuple[int, slice]]] = []
     room = 0
     for member in members:
         if room <= 0:
             jobs.append([])
             room = JOB
         jobs[-1].append(member)
-        room -= len(member[1]) + 512
+        room -= member[1].stop - member[1].start + 512
     return jobs
 
 
 def _one_pattern(
     frame: Frame,
     pixels: np.ndarray,
-    where: np.ndarray,
+    where: slice,
     pattern: int,
     gaussian: BlockGaussian,
     plan: Plan,
@@ -158,7 +187,7 @@ def _one_pattern(
     both += offset
     gauss = both[:bands]
     out.gauss[:, where] = gauss
-    out.deviation[:, where] = given.deviation[:, None]
+    out.log_deviation[:, where] = given.log_deviation[:, None]
     if len(out.extra):
         out.extra[:, where] = finish(where, gauss, both[bands:]) if finish else both[bands:]
     if len(out.fill):
@@ -170,9 +199,10 @@ def _one_pattern(
     out.age[:, where] = ages(before, after, plan.days) if dates else 24.0
     out.dated[where] = first >= 0 or second >= 0
     if first >= 0 and second >= 0:
-        step = pieces[second] - pieces[first]
-        out.change[:, where] = step
-        out.interp[:, where] = pieces[first] + after_share(before, after, plan.days)[0] * step
+        step, middle = out.change[:, where], out.interp[:, where]
+        np.subtract(pieces[second], pieces[first], out=step)
+        np.multiply(step, after_share(before, after, plan.days)[0], out=middle)
+        middle += pieces[first]
     else:
         out.change[:, where] = 0
         out.interp[:, where] = pieces[max(first, second)] if max(first, second) >= 0 else gauss

@@ -31,13 +31,13 @@ class Conditional:
         rows: (o,) variables that are observed.
         fill: float32 (V, o); identity at observed rows.
         offset: float32 (V,).
-        deviation: float32 (C,), conditional standard deviation of the target.
+        log_deviation: float32 (C,), log of the target's conditional standard deviation.
     """
 
     rows: np.ndarray
     fill: np.ndarray
     offset: np.ndarray
-    deviation: np.ndarray
+    log_deviation: np.ndarray
 
 
 @dataclass
@@ -78,8 +78,8 @@ class BlockGaussian:
         variance = np.diag(self.cov)[target] - np.einsum("ij,ji->i", gain[target], self.cov[rows][:, target])
         gain[rows] = np.eye(len(rows))
         offset = self.mean - gain @ self.mean[rows]
-        deviation = np.sqrt(np.maximum(variance, 0) + self.noise)
-        found = Conditional(rows, gain.astype(np.float32), offset.astype(np.float32), deviation.astype(np.float32))
+        log_deviation = np.log(np.maximum(variance, 0) + self.noise) / 2
+        found = Conditional(rows, gain.astype(np.float32), offset.astype(np.float32), log_deviation.astype(np.float32))
         if len(self._cache) < CACHE:
             self._cache[pattern] = found
         return found

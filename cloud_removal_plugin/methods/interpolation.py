@@ -76,13 +76,13 @@ def interpolate(
     bands = optical.shape[1]
     estimate = np.full((bands, len(pixels)), np.nan, np.float32)
     change = np.full((bands, len(pixels)), np.nan, np.float32)
-    if not len(days):
+    if not len(days) or not len(pixels):
         return estimate, change, np.full((2, len(pixels)), OLDEST, np.float32)
     before, after = neighbours(seen[:, pixels], days)
     share = after_share(before, after, days)
     pair = before.astype(np.int32) * 256 + after
     order = np.argsort(pair, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(pair[order]) != 0]) if len(order) else []
+    starts = np.flatnonzero(np.r_[True, np.diff(pair[order]) != 0])
     for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
         rows = order[start:stop]
         first, second = int(before[rows[0]]), int(after[rows[0]])

@@ -5,8 +5,6 @@ Tiles overlap by half; coefficients are blended bilinearly between tile centres,
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
-
 import numpy as np
 
 from .gaussian import BlockGaussian
@@ -70,9 +68,7 @@ class LocalRidge:
         system = tiles[..., :many] + PENALTY * max(density, 1e-3) * np.eye(many)
         self.coefficients = np.linalg.solve(system, tiles[..., many:]).astype(np.float32)
 
-    def predict(
-        self, rows: np.ndarray, cols: np.ndarray, components: np.ndarray, pool: Executor | None = None
-    ) -> np.ndarray:
+    def predict(self, rows: np.ndarray, cols: np.ndarray, components: np.ndarray) -> np.ndarray:
         """Correction float32 (C, n) at other pixels."""
         half = TILE // 2
         out = np.zeros((self.coefficients.shape[-1], len(rows)), np.float32)
@@ -94,5 +90,6 @@ class LocalRidge:
                     total += (self.coefficients[i + di, j + dj].T @ part) * (weight_row * weight_col)
             out[:, where] = total
 
-        list(map(one, range(self.grid[0] * self.grid[1])))
+        for index in range(self.grid[0] * self.grid[1]):
+            one(index)
         return out

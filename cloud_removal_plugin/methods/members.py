@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
 
 from .context import context
-from .estimate import Estimates, Finish, Head, evaluate
+from .estimate import Estimates, Head, Places, arranged, evaluate
 from .frame import Frame, Plan
 from .gaussian import BlockGaussian
+from .interpolation import ages as months
+from .interpolation import neighbours
 from .local_correction import TILE, LocalRidge
 from .networks import Network, silu
 
+THIN = 2
+"""The local correction learns on every second clear pixel in both directions."""
 MARGIN = 0.3
 """Members are clipped to the clear range of a band, widened by this share of it."""
 
@@ -30,7 +35,8 @@ class SceneModel:
         axis: spectral axes of the context.
         guard: float32 (C,), the networks may leave the Gaussian by no more.
         low, high: float32 (C,), range of every member.
-        mean: float32 (C,), what inpainting starts from.
+        mean, spread: float32 (C,), the target's mean, from which inpainting starts, and standard deviation.
+        joint: the networks as one.
     """
 
     plan: Plan
@@ -42,6 +48,7 @@ class SceneModel:
     low: np.ndarray
     high: np.ndarray
     mean: np.ndarray
+    spread: np.ndarray
     joint: JointNetworks | None = None
 
 
@@ -72,82 +79,80 @@ def network_rest(estimates: Estimates, surroundings: np.ndarray) -> np.ndarray:
     return np.concatenate((estimates.age, surroundings))
 
 
-def estimate(
-    frame: Frame, pixels: np.ndarray, model: SceneModel, pool: Executor | None = None
-) -> tuple[Estimates, dict[str, np.ndarray]]:
-    """All members at the pixels of a window.
+class WindowEstimator:
+    """All members at lists of pixels of one window.
 
-    Returns:
-        The estimates, and float32 (C, n) by member: "interpolation", "gaussian" (locally corrected where the
-        model says so) and "networks" where there are any.
+    Args:
+        frame: the window.
+        model: of the region.
+        lists: flat pixel indices, each list arranged by pattern.
+        pool: spreads batches over cores.
     """
-    if model.joint is not None:
-        surroundings = context(frame, model.plan, model.axis, pixels, pool)
-        found = _with_networks(frame, pixels, model, surroundings, pool)
-        members = {"interpolation": found.interp, "gaussian": found.gauss, "networks": found.extra}
-    elif model.local is not None:
-        found, corrected = _with_local(frame, pixels, model, pool)
-        members = {"interpolation": found.interp, "gaussian": corrected}
-    else:
-        found = evaluate(frame, pixels, model.gaussian, model.plan, pool=pool)
-        members = {"interpolation": found.interp, "gaussian": found.gauss}
-    for values in members.values():
-        np.clip(values, model.low[:, None], model.high[:, None], out=values)
-    return found, members
 
+    def __init__(self, frame: Frame, model: SceneModel, lists: Sequence[np.ndarray], pool: Executor | None) -> None:
+        self.frame, self.model, self.pool = frame, model, pool
+        self.ridge: LocalRidge | None = None
+        self.around: list[np.ndarray] = []
+        if model.joint is not None:
+            together = context(frame, model.plan, model.axis, np.concatenate(lists), pool)
+            stops = np.cumsum([len(part) for part in lists])
+            self.around = np.split(together, stops[:-1], axis=1)
+        elif model.local is not None:
+            self.ridge = self._taught()
+        self.lists = lists
 
-def _with_networks(
-    frame: Frame, pixels: np.ndarray, model: SceneModel, surroundings: np.ndarray, pool: Executor | None
-) -> Estimates:
-    """Gaussian and networks in one pass."""
-    joint = model.joint
-    ages = pixel_ages(frame, pixels, model.plan)
+    def _taught(self) -> LocalRidge:
+        """The local correction learned on the window's clear pixels."""
+        frame, model = self.frame, self.model
+        teachers = arranged(frame, teaching_pixels(frame.gap, frame.clear, THIN), model.plan, len(model.gaussian.mean))
+        found = evaluate(frame, teachers, model.gaussian, model.plan, head=model.local, pool=self.pool)
+        return local_ridge(frame, teachers, found, 1 / THIN**2)
 
-    def finish(where: np.ndarray, gauss: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-        rest = np.concatenate((ages[:, where], np.take(surroundings, where, axis=1)))
-        correction = joint.correction(hidden, rest)
-        return gauss + np.clip(correction, -model.guard[:, None], model.guard[:, None])
+    def __call__(self, number: int) -> tuple[Estimates, dict[str, np.ndarray]]:
+        """Estimates of one list, and float32 (C, n) by member before any membrane."""
+        frame, model, pixels = self.frame, self.model, self.lists[number]
+        plan, width = model.plan, self.frame.shape[1]
+        if model.joint is not None:
+            found = self._with_networks(pixels, self.around[number])
+            members = {"interpolation": found.interp, "gaussian": found.gauss, "networks": found.extra}
+        else:
+            found = evaluate(frame, pixels, model.gaussian, plan, head=model.local, pool=self.pool)
+            members = {"interpolation": found.interp, "gaussian": found.gauss}
+            if self.ridge is not None:
+                local = self.ridge.predict(pixels // width, pixels % width, found.extra)
+                members["gaussian"] = found.gauss + local
+        for values in members.values():
+            np.clip(values, model.low[:, None], model.high[:, None], out=values)
+        return found, members
 
-    done: Finish = finish
-    return evaluate(frame, pixels, model.gaussian, model.plan, head=joint.head, finish=done, pool=pool)
+    def _with_networks(self, pixels: np.ndarray, around: np.ndarray) -> Estimates:
+        """Gaussian and networks in one pass."""
+        model = self.model
+        ages = pixel_ages(self.frame, pixels, model.plan)
+        limit = model.guard[:, None]
+
+        def finish(where: Places, gauss: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+            rest = np.concatenate((ages[:, where], around[:, where]))
+            return gauss + np.clip(model.joint.correction(hidden, rest), -limit, limit)
+
+        return evaluate(
+            self.frame, pixels, model.gaussian, model.plan, head=model.joint.head, finish=finish, pool=self.pool
+        )
 
 
 def pixel_ages(frame: Frame, pixels: np.ndarray, plan: Plan) -> np.ndarray:
     """Months to the earlier and the later date that see each pixel, float32 (2, n)."""
-    from .interpolation import ages, neighbours
-
     dates = len(plan.days)
     if not dates:
         return np.full((2, len(pixels)), 24.0, np.float32)
-    return ages(*neighbours(frame.seen[:dates, pixels], plan.days), plan.days)
+    return months(*neighbours(frame.seen[:dates, pixels], plan.days), plan.days)
 
 
-def _with_local(
-    frame: Frame, pixels: np.ndarray, model: SceneModel, pool: Executor | None
-) -> tuple[Estimates, np.ndarray]:
-    """Gaussian at the pixels, and the same with the local correction learned on the window's clear pixels."""
-    teachers = teaching_pixels(frame.gap, frame.clear, 2)
-    both = np.concatenate((pixels, teachers))
-    found = evaluate(frame, both, model.gaussian, model.plan, head=model.local, pool=pool)
-    count = len(pixels)
-    corrected = locally_corrected(frame, pixels, teachers, found, 0.25, pool)
-    trimmed = Estimates(*(getattr(found, name)[..., :count] for name in Estimates.__dataclass_fields__))
-    return trimmed, corrected
-
-
-def locally_corrected(
-    frame: Frame,
-    pixels: np.ndarray,
-    teachers: np.ndarray,
-    found: Estimates,
-    density: float,
-    pool: Executor | None,
-) -> np.ndarray:
-    """The Gaussian (C, n) at ``pixels`` plus a ridge learned at ``teachers``; ``found`` holds both, in this order."""
-    count, width = len(pixels), frame.shape[1]
-    residual = frame.target[:, teachers] - found.gauss[:, count:]
-    ridge = LocalRidge(frame.shape, teachers // width, teachers % width, found.extra[:, count:], residual, density)
-    return found.gauss[:, :count] + ridge.predict(pixels // width, pixels % width, found.extra[:, :count], pool)
+def local_ridge(frame: Frame, teachers: np.ndarray, found: Estimates, density: float) -> LocalRidge:
+    """The local correction from what the Gaussian leaves at clear pixels; ``found.extra`` holds components."""
+    width = frame.shape[1]
+    residual = np.take(frame.target, teachers, axis=1) - found.gauss
+    return LocalRidge(frame.shape, teachers // width, teachers % width, found.extra, residual, density)
 
 
 def teaching_pixels(gap: np.ndarray, clear: np.ndarray, step: int) -> np.ndarray:

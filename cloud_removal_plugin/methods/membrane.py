@@ -13,6 +13,8 @@ import numpy as np
 
 RELAXATIONS = 4
 """Jacobi sweeps at each level."""
+_PLANE = 1 << 16
+"""Pixels that are relaxed together, so that they stay in the cache."""
 
 
 def harmonic(values: np.ndarray, known: np.ndarray, relaxations: int = RELAXATIONS) -> np.ndarray:
@@ -84,11 +86,20 @@ def _relax(solution: np.ndarray, free: np.ndarray, sweeps: int) -> None:
     """Replaces free pixels by the mean of their four neighbours, in place; edges repeat."""
     if not free.any():
         return
-    for plane in solution:
+    many, height, width = solution.shape
+    together = max(1, min(many, _PLANE // (height * width)))
+    padded = np.empty((together, height + 2, width + 2), np.float32)
+    mean = np.empty((together, height, width), np.float32)
+    for start in range(0, many, together):
+        planes = solution[start : start + together]
+        part, total = padded[: len(planes)], mean[: len(planes)]
+        part[:, 1:-1, 1:-1] = planes
         for _ in range(sweeps):
-            padded = np.pad(plane, 1, mode="edge")
-            mean = padded[:-2, 1:-1] + padded[2:, 1:-1]
-            mean += padded[1:-1, :-2]
-            mean += padded[1:-1, 2:]
-            mean *= np.float32(0.25)
-            np.copyto(plane, mean, where=free)
+            part[:, 0], part[:, -1] = part[:, 1], part[:, -2]
+            part[:, :, 0], part[:, :, -1] = part[:, :, 1], part[:, :, -2]
+            np.add(part[:, :-2, 1:-1], part[:, 2:, 1:-1], out=total)
+            total += part[:, 1:-1, :-2]
+            total += part[:, 1:-1, 2:]
+            total *= np.float32(0.25)
+            np.copyto(part[:, 1:-1, 1:-1], total, where=free)
+        planes[:] = part[:, 1:-1, 1:-1]

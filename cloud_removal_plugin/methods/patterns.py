@@ -65,9 +65,11 @@ def fold_rare(codes: np.ndarray, worth: np.ndarray, least: int, most: int = 1 <<
 
 def groups(codes: np.ndarray, longest: int) -> list[tuple[int, np.ndarray]]:
     """Pixels by pattern: (pattern, positions in ``codes``) with at most ``longest`` positions each."""
+    if not len(codes):
+        return []
     order = np.argsort(codes, kind="stable")
     ordered = codes[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(order) else np.zeros(0, int)
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     out = []
     for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
         for first in range(start, stop, longest):

@@ -14,7 +14,7 @@ from .frame import Frame, Plan, ring
 from .gaussian import NOISES, BlockGaussian, fit_gaussian
 from .inpainting import distance
 from .local_correction import component_head
-from .members import locally_corrected, network_rest
+from .members import local_ridge, network_rest
 from .membrane import spread
 from .networks import Network, train
 from .patterns import fold_rare
@@ -160,12 +160,15 @@ def estimate_parts(
         found = evaluate(
             frame, np.concatenate((pixels, teachers)), models[number], plan, head=heads[number], fill=fill, pool=pool
         )
-        gauss = found.gauss
-        if local:
-            gauss = locally_corrected(frame, pixels, teachers, found, 1 / (thin * step) ** 2, pool)
         count = len(pixels)
-        part.estimates = Estimates(*(getattr(found, n)[..., :count] for n in Estimates.__dataclass_fields__))
-        part.members = {"interpolation": part.estimates.interp, "gaussian": gauss[:, :count]}
+        part.estimates = found.at(slice(count))
+        gauss = part.estimates.gauss
+        if local:
+            ridge = local_ridge(frame, teachers, found.at(slice(count, None)), 1 / (thin * step) ** 2)
+            gauss = gauss + ridge.predict(
+                pixels // frame.shape[1], pixels % frame.shape[1], part.estimates.extra
+            )
+        part.members = {"interpolation": part.estimates.interp, "gaussian": gauss}
 
 
 def train_networks(
@@ -247,7 +250,7 @@ class Trial:
         names: M members.
         values: float32 (M, C, n). corrections: (M, C, n), what the membranes added.
         truth: float32 (C, n). fold: (n,). far: float32 (n,) pixels to the nearest clear one.
-        change, deviation (C, n) and age (2, n), dated (n,): as in :class:`Estimates`.
+        change, log_deviation (C, n) and age (2, n), dated (n,): as in :class:`Estimates`.
         rims: (M, C, r), residuals (true minus member) at some rim pixels.
     """
 
@@ -258,7 +261,7 @@ class Trial:
     fold: np.ndarray
     far: np.ndarray
     change: np.ndarray
-    deviation: np.ndarray
+    log_deviation: np.ndarray
     age: np.ndarray
     dated: np.ndarray
     rims: np.ndarray
@@ -306,7 +309,7 @@ def run_trial(
                 np.full(len(keep), part.number),
                 far,
                 e.change[:, keep],
-                e.deviation[:, keep],
+                e.log_deviation[:, keep],
                 e.age[:, keep],
                 e.dated[keep],
             )

@@ -106,7 +106,7 @@ class CloudRemovalUNet(nn.Module):
         n_channels: bands: blue, green, red as published.
         n_head, d_k: of the attention.
         widths: of the four scales.
-        mlp_hidden: hidden width of the bottleneck's MLP (None: heads x lowest width).
+        mlp_hidden: hidden width of the bottleneck's MLP (None: four times the lowest width).
     """
 
     def __init__(

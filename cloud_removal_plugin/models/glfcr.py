@@ -74,7 +74,8 @@ class GLFCR(LocalFusion):
         input_size: edge of the image in pixels, or (rows, columns). Only for images of up to 16 pixels does it matter:
             they need a smaller window, hence other weights. None or 0: any larger size.
         G0, G, C, D: width, growth, dense layers a block, blocks.
-        heads, window, mlp_ratio, filter_size: as published.
+        num_heads, window_size, mlp_ratio: of the window attention.
+        fac_kernel: edge of the per-pixel filters.
         bands: optical bands.
     """
 
@@ -85,15 +86,15 @@ class GLFCR(LocalFusion):
         D: int = 6,
         C: int = 5,
         G: int = 48,
-        heads: int = 8,
-        window: int = 8,
+        num_heads: int = 8,
+        window_size: int = 8,
         mlp_ratio: float = 2.0,
-        filter_size: int = 5,
+        fac_kernel: int = 5,
         bands: int = 13,
     ) -> None:
-        super().__init__(D, G0, filter_size)
+        super().__init__(D, G0, fac_kernel)
         edge = min(input_size) if isinstance(input_size, (tuple, list)) else input_size
-        window, shift = window_for(edge // 2 if edge else None, window)
+        window, shift = window_for(edge // 2 if edge else None, window_size)
         self.SFENet1 = nn.Conv2d(4 * bands, G0, 5, padding=2)
         self.SFENet2 = nn.Conv2d(G0, G0, 3, padding=1)
         self.SFENet1_SAR = nn.Conv2d(8, G0, 5, padding=2)
@@ -102,7 +103,7 @@ class GLFCR(LocalFusion):
         self.RDBs = nn.ModuleList()
         for block in range(D):
             layers = [
-                DenseAttention(G0 + c * G, G, window, shift if c % 2 else 0, heads, mlp_ratio, rates[block * C + c])
+                DenseAttention(G0 + c * G, G, window, shift if c % 2 else 0, num_heads, mlp_ratio, rates[block * C + c])
                 for c in range(C)
             ]
             self.RDBs.append(ResidualDenseBlock(G0, G, layers))

@@ -29,7 +29,7 @@ TABLES: dict[str, dict[str, str]] = {
 COMMON: dict[str, str] = {
     "coastal": "coastal", "coastalaerosol": "coastal", "aerosol": "coastal", "aerosols": "coastal",
     "ultrablue": "coastal", "coastalblue": "coastal", "violet": "coastal",
-    "blue": "blue", "green": "green", "red": "red",
+    "blue": "blue", "green": "green", "red": "red", "greeni": "", "green1": "",
     "rededge": "rededge1", "rededge1": "rededge1", "rededge2": "rededge2", "rededge3": "rededge3",
     "rededge071": "rededge1", "rededge075": "rededge2", "rededge078": "rededge3",
     "re1": "rededge1", "re2": "rededge2", "re3": "rededge3", "vegetationrededge": "rededge1",

@@ -262,7 +262,10 @@ def _tags(src: rasterio.DatasetReader, band: int) -> dict[str, str]:
     """Metadata of a band (0 = the dataset) from all domains that matter; the default domain wins."""
     merged: dict[str, str] = {}
     for domain in reversed(METADATA_DOMAINS):
-        merged.update({str(k): str(v) for k, v in src.tags(band, ns=domain or None).items()})
+        for key, value in src.tags(band, ns=domain or None).items():
+            # GDAL splits "s2:processing_baseline=05.09" at its colon: key "s2", value "processing_baseline=05.09"
+            split = re.match(r"([a-z_]+)=(.*)$", str(value))
+            merged[f"{key}:{split[1]}" if split else str(key)] = split[2] if split else str(value)
     return merged
 
 

@@ -123,8 +123,8 @@ def _agreed(radiometry: Radiometry, darkest: float, recent: bool) -> Radiometry:
     if wanted == radiometry.offset:
         return radiometry
     sentence = (
-        f"{radiometry.layer}: the other dates of the series are as dark as {darkest:.0f}, so the offset is {wanted:g} here "
-        f"as well (reflectance = DN x {radiometry.scale:g} {'-' if wanted < 0 else '+'} {abs(wanted):g})."
+        f"{radiometry.layer}: the other dates of the series are as dark as {darkest:.0f}, so the offset is {wanted:g} "
+        f"here as well (reflectance = DN x {radiometry.scale:g} {'-' if wanted < 0 else '+'} {abs(wanted):g})."
     )
     kept = tuple(w for w in radiometry.warnings if "+1000" not in w)
     notes = tuple(n for n in radiometry.notes if "+1000" not in n and "reflectance = DN" not in n)

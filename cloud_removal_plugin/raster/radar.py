@@ -36,6 +36,9 @@ AMPLITUDE_DB = -83.0
 POWER_HIGHEST = 5.0
 """99 % quantile below which non-negative numbers are linear power."""
 
+MOST_NUMBERS = 1 << 25
+"""Source numbers (bands x pixels) that are held at once while warping; windows that need more are halved."""
+
 MARGIN_PX = 4
 """Source pixels read beyond a window that is warped, so that windows agree at their borders."""
 
@@ -208,6 +211,10 @@ class RadarReader:
         source = self._source_window(inside)
         if not source.pixels:
             return out
+        if source.pixels * len(out) > MOST_NUMBERS and max(inside.height, inside.width) > 1:
+            for part in _halves(inside):
+                out[(slice(None), *part.slices(inside))] = self._warped(part)
+            return out
         a, _, c, _, e, f = self.info.transform
         own = Affine(a, 0.0, c + a * source.col, 0.0, e, f + e * source.row)
         reproject(
@@ -237,6 +244,14 @@ class RadarReader:
         row0, col0 = int(np.floor(rows[0])) - margin, int(np.floor(cols[0])) - margin
         row1, col1 = int(np.ceil(rows[1])) + margin, int(np.ceil(cols[1])) + margin
         return Window(row0, col0, row1 - row0, col1 - col0).clip(*self.info.shape)
+
+
+def _halves(window: Window) -> tuple[Window, Window]:
+    """A window cut in two across its longer side."""
+    row, col, height, width = window
+    if height >= width:
+        return Window(row, col, height // 2, width), Window(row + height // 2, col, height - height // 2, width)
+    return Window(row, col, height, width // 2), Window(row, col + width // 2, height, width - width // 2)
 
 
 def _decibel(power: np.ndarray) -> np.ndarray:

@@ -23,7 +23,16 @@ from .align import Placement, place
 from .grid import Grid
 from .info import RasterInfo, castable, open_dataset, read_error
 from .radiometry import Radiometry
+from .sample import coarse
 from .windows import Window
+
+WARP_TOLERANCE = 0.02
+"""Error of the warper's approximation in source pixels (its default of an eighth is visible between dates)."""
+
+LOOK_EDGE = 256
+"""A raster that is warped and has no nodata tag is looked at in this many rows and columns for its fill value."""
+
+LOOK_BANDS = 3
 
 LIKE = {"nir": "nir08", "nir08": "nir"}
 """Roles that stand in for each other where a sensor has only one of them (B8 and B8A overlap)."""
@@ -211,9 +220,14 @@ class OpticalReader:
             self._warped = _warp(self._dataset, self.info, self.radiometry, self.grid, self._placement)
         raw = self._buffer(shape, np.dtype(np.float32))
         self._warped.read(self._files, window=self._rio(inside), out=raw)
+        empty = _all_zero(raw) if self.radiometry.zero_is_nodata else None
         for number, dn in zip(self._planes, raw, strict=True):
             _scaled(dn, view[number], self.radiometry)
             _drop_infinite(view[number])
+            if self.radiometry.saturated:
+                view[number][dn >= self.radiometry.saturated] = np.nan
+        if empty is not None and empty.any():
+            view[:, empty] = np.nan
 
     def _hidden(self, inside: Window) -> np.ndarray | None:
         """Bool (H, W): pixels that the alpha band or the mask of the file hides; None where there is no mask."""
@@ -323,18 +337,14 @@ def _warp(
 
     Nodata is named to the warper: a 0 or -9999 that is mixed into a neighbour is wrong and no longer recognisable.
     """
-    tag = next((radiometry.nodata[i] for i in range(len(radiometry.nodata)) if radiometry.nodata[i] is not None), None)
     options: dict[str, object] = {}
     if info.alpha is not None and info.alpha not in radiometry.used_bands:
         options["src_alpha"] = info.alpha
-    elif tag is not None:
-        options["src_nodata"] = tag
-        options["UNIFIED_SRC_NODATA"] = "YES" if tag == 0 and radiometry.zero_is_nodata else "NO"
-    elif radiometry.zero_is_nodata and not info.has_mask:
-        options["src_nodata"] = 0
-        options["UNIFIED_SRC_NODATA"] = "YES"
-    elif np.dtype(info.dtype).kind == "f":
-        options["src_nodata"] = np.nan
+    else:
+        fill, everywhere = _fill_value(info, radiometry)
+        if fill is not None:
+            options["src_nodata"] = fill
+            options["UNIFIED_SRC_NODATA"] = "YES" if everywhere else "NO"
     return WarpedVRT(
         dataset,
         crs=grid.crs_wkt,
@@ -345,5 +355,27 @@ def _warp(
         resampling=placement.resampling("values"),
         nodata=np.nan,
         dtype="float32",
+        tolerance=WARP_TOLERANCE,
         **options,
     )
+
+
+def _fill_value(info: RasterInfo, radiometry: Radiometry) -> tuple[float | None, bool]:
+    """The number that means "no data" to the warper, and whether only a pixel with it in all bands is a hole.
+
+    The warper takes one number, so where the file has no tag the raster is looked at coarsely for the one that it uses.
+    """
+    tag = next((v for v in radiometry.nodata if v is not None), None)
+    if tag is not None:
+        return tag, tag == 0 and radiometry.zero_is_nodata
+    if info.has_mask:
+        return None, False
+    look = coarse(info, radiometry.used_bands[:LOOK_BANDS], LOOK_EDGE)
+    candidates = [0.0] if radiometry.zero_is_nodata else []
+    candidates += [radiometry.saturated] if radiometry.saturated is not None else []
+    shares = {value: float((look == value).all(axis=0).mean()) for value in candidates}
+    if look.dtype.kind == "f" and (np.isnan(look).any() or not any(shares.values())):
+        return np.nan, False
+    if not candidates:
+        return None, False
+    return max(candidates, key=lambda value: shares[value]), True

@@ -84,7 +84,7 @@ def test_missed_cloud_is_found_and_spoilt_dates_are_dropped() -> None:
     series.optical[4][:, 5:20, 5:30] += 0.3
     assert cases.missed_cloud(series, 4) > cases.SPOILT_SHARE
     assert cases.missed_cloud(series, 6) == 0
-    assert not cases.screened(series).clear[4].any()
+    assert not cases.mended(series).clear[4].any()
 
 
 def test_files_of_a_case_hold_the_observation_and_not_the_truth(tmp_path: Path) -> None:

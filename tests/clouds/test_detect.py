@@ -79,14 +79,14 @@ def synthetic(dates: int = 5, size: int = 160, seed: int = 0) -> tuple[np.ndarra
 
 def test_synthetic_series() -> None:
     optical, cloud, shadow = synthetic()
-    classes, probability, _ = run(optical, dilate=0)
+    classes, _, _ = run(optical, dilate=0)
     lake = np.s_[:, 80:100, 10:40]
     assert (classes == 1)[cloud].mean() > 0.95
-    assert (classes == 1)[probability > 0.5].mean() > 0.9
     land = shadow.copy()
     land[lake] = False
     assert (classes == 2)[land].mean() > 0.8
-    assert (classes != 0)[ndimage.binary_dilation(cloud | shadow, iterations=6) == 0].mean() < 0.02  # dates too: fine
+    rim = ndimage.binary_dilation(cloud | shadow, np.ones((1, 3, 3)), iterations=6)
+    assert (classes != 0)[~rim].mean() < 0.02
 
 
 @settings(max_examples=8, deadline=None)
@@ -134,8 +134,9 @@ def test_tiny_rasters(size: tuple[int, int], dates: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "bands", [("blue", "green", "red"), ("blue", "green", "red", "nir"), ("green", "red", "nir"), ("band1", "band2", "band3")]
-)  # fmt: skip
+    "bands",
+    [("blue", "green", "red"), ("blue", "green", "red", "nir"), ("green", "red", "nir"), ("band1", "band2", "band3")],
+)
 @pytest.mark.parametrize("dates", [1, 5])
 def test_few_bands(bands: tuple[str, ...], dates: int) -> None:
     optical, cloud, _ = synthetic(dates)
@@ -205,3 +206,21 @@ def test_progress_reaches_the_end() -> None:
     run(synthetic(1, 128)[0], report=seen.append, core=64)
     assert seen == sorted(seen)
     assert seen[-1] == pytest.approx(1.0)
+
+
+def test_labelled_scene(data_root) -> None:
+    """Clouds and shadows of one labelled date: csmask's reference labels (docs/clouds.md has the full table)."""
+    rasterio = pytest.importorskip("rasterio")
+    folder = data_root / "csmask_s2_labels"
+    if not folder.is_dir():
+        pytest.skip("csmask_s2_labels is not among the real scenes")
+    with rasterio.open(folder / "s2_6band.tif") as file:
+        optical = file.read()[None].astype(np.float32) / 1e4
+    with rasterio.open(folder / "labels.tif") as file:
+        labels = file.read()
+    bands = ("blue", "green", "red", "nir", "swir16", "swir22")
+    classes, _, _ = run(optical, bands, level="", pixel_m=30.0, dilate=0)
+    for code, label in ((1, 4), (2, 0)):
+        found, true = classes == code, labels == label
+        assert (found & true).sum() / true.sum() > 0.88
+        assert (found & true).sum() / found.sum() > 0.85

@@ -9,10 +9,10 @@ import time
 
 sys.path.append(sys.argv[1])
 
-from cloud_removal_plugin.engine.job import Result  # noqa: E402
-from cloud_removal_plugin.engine.worker import main  # noqa: E402
-from cloud_removal_plugin.errors import Cancelled, GridError  # noqa: E402
-from cloud_removal_plugin.raster import parts  # noqa: E402
+from cloud_removal_plugin.engine.job import Result
+from cloud_removal_plugin.engine.worker import main
+from cloud_removal_plugin.errors import Cancelled, GridError
+from cloud_removal_plugin.raster import parts
 
 
 def run(job, report, cancelled, log):

@@ -80,7 +80,7 @@ def gone(pid, within_s=5.0):
 
 
 def left(job):
-    return [name for name in os.listdir(os.path.dirname(job.output))]
+    return os.listdir(os.path.dirname(job.output))
 
 
 def test_result_progress_log_and_prints(heard, job, monkeypatch):
@@ -184,7 +184,14 @@ def test_shutdown_ends_warm_workers(heard, job):
 
 
 def test_second_job_waits_says_so_and_stays_cancellable(heard, job):
-    thread = threading.Thread(target=lambda: pytest.raises(Cancelled, heard.run, replace(job, method="slow")))
+    ended = []
+
+    def first():
+        with pytest.raises(Cancelled):
+            heard.run(replace(job, method="slow"))
+        ended.append("cancelled")
+
+    thread = threading.Thread(target=first)
     thread.start()
     while not heard.progress:
         time.sleep(0.02)
@@ -195,6 +202,7 @@ def test_second_job_waits_says_so_and_stays_cancellable(heard, job):
     assert "Waiting" in second.progress[0][1]
     heard.cancel.set()
     thread.join()
+    assert ended == ["cancelled"]
     second.cancel.clear()
     assert second.run(job).output == job.output
 
@@ -220,7 +228,7 @@ def test_no_worker_outlives_a_killed_parent(job):
 
 def test_interpreters_that_cannot_work(heard, job, monkeypatch, tmp_path):
     monkeypatch.setattr(launch, "command", lambda python: [python, "-c", "raise SystemExit('no such luck')"])
-    with pytest.raises(DependencyError, match="cannot run the worker.*no such luck"):
+    with pytest.raises(DependencyError, match=r"cannot run the worker.*no such luck"):
         heard.run(job)
     monkeypatch.setattr(
         launch, "command", lambda python: [
@@ -230,7 +238,7 @@ def test_interpreters_that_cannot_work(heard, job, monkeypatch, tmp_path):
     with pytest.raises(DependencyError, match="lacks rasterio"):
         heard.run(job)
     monkeypatch.setenv("CLOUD_REMOVAL_PYTHON", str(tmp_path / "python3"))
-    with pytest.raises(DependencyError, match="does not exist.*CLOUD_REMOVAL_PYTHON"):
+    with pytest.raises(DependencyError, match=r"does not exist.*CLOUD_REMOVAL_PYTHON"):
         heard.run(job)
     (tmp_path / "python3").write_text("not a program")
     with pytest.raises(DependencyError, match="cannot be started"):

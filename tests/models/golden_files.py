@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -179,12 +180,13 @@ def _tolerance(meta: Mapping[str, Any], name: str) -> tuple[float, float]:
     return match.get("rtol", 0.0), match["atol"]
 
 
-def _pick(outputs: Mapping[str, Any], name: str, shape: torch.Size) -> Tensor:
+def _pick(case: Case, outputs: Mapping[str, Any], name: str, shape: torch.Size) -> Tensor:
     """An output, sub-sampled where the golden is (``name_sub``)."""
     if name in outputs or not name.endswith("_sub"):
         return torch.as_tensor(outputs[name])
     full = torch.as_tensor(outputs[name[: -len("_sub")]])
-    step = -(-full.shape[-1] // shape[-1])
+    named = re.search(r"_sub(\d+)", case.name)
+    step = int(named[1]) if named else case.meta.get("sub_sampling", -(-full.shape[-1] // shape[-1]))
     return full[..., ::step, ::step]
 
 
@@ -195,7 +197,7 @@ def compare(case: Case, outputs: Mapping[str, Any], ignore: tuple[str, ...] = ()
         if name in ignore:
             continue
         rtol, atol = _tolerance(meta, name)
-        got = _pick(outputs, name, expected.shape).detach()
+        got = _pick(case, outputs, name, expected.shape).detach()
         assert got.numel() == expected.numel(), f"{name}: {tuple(got.shape)} instead of {tuple(expected.shape)}"
         torch.testing.assert_close(
             got.reshape(expected.shape).to(expected.dtype),

@@ -59,7 +59,9 @@ def run_sliding_window(case: Case) -> None:
 
 
 def run_clearvision_mask(case: Case) -> None:
-    config = {k: v for k, v in case.meta["config"].items() if k != "width_divisor"}
+    config = dict(case.meta["config"])
+    divisor = config.pop("width_divisor", 1)
+    config.setdefault("widths", [width // divisor for width in (64, 128, 256, 512, 1024)])
     network = models.create("clearvision_mask", **config)
     load_weights(network, case)
     x = case.tensors("x")
@@ -77,8 +79,9 @@ def run_clearvision_mask(case: Case) -> None:
 
 
 def run_clearvision_removal(case: Case) -> None:
-    dropped = ("width_divisor", "bilinear", "attn_dim")
-    config = {k: v for k, v in case.meta["config"].items() if k not in dropped}
+    config = {k: v for k, v in case.meta["config"].items() if k not in ("bilinear", "attn_dim")}
+    divisor = config.pop("width_divisor", 1)
+    config.setdefault("widths", [width // divisor for width in (64, 128, 256, 256)])
     network = models.create("clearvision_removal", **config)
     load_weights(network, case)
     x = case.tensors("x")

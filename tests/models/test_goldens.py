@@ -80,7 +80,7 @@ WAITING: dict[str, str] = {
 }
 """Families that wait for the issue that builds them; who builds one takes its row out."""
 
-SLOW = ("dsen2cr_full_256", "glfcr_full_256", "seq2point_full_t3_128")
+SLOW = ("dsen2cr_full_256", "glfcr_full_256", "seq2point_full_t3")
 
 
 def _prefix(name: str, table: dict[str, object]) -> str:

@@ -131,15 +131,14 @@ def plugin_card() -> None:
         link.symlink_to(Path("..") / "metadata.txt")
 
 
-@pytest.fixture
-def provider(qgis_app: QgsApplication, qgis_processing: None) -> Iterator:
-    """Our provider in QGIS' registry."""
+@pytest.fixture(scope="session")
+def provider(qgis_app: QgsApplication, qgis_processing: None):
+    """Our provider in QGIS' registry, which deletes it at the end; the fixture keeps its Python half alive."""
     from cloud_removal_plugin.provider import CloudRemovalProvider
 
     added = CloudRemovalProvider()
     QgsApplication.processingRegistry().addProvider(added)
-    yield added
-    QgsApplication.processingRegistry().removeProvider(added)
+    return added
 
 
 @pytest.fixture

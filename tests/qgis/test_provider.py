@@ -8,6 +8,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from qgis.core import (
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "cloud_removal_plugin"
+SYSTEM_PYTHON = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
 FOLDERS = (PACKAGE, PACKAGE / "algorithms", PACKAGE / "gui")
 QGIS_SOURCES = sorted(path for folder in FOLDERS for path in folder.glob("*.py"))
 
@@ -71,7 +73,8 @@ def test_keys_are_for_ever(provider, name: str) -> None:
 
 @pytest.mark.parametrize(("name", "key"), CHOICES)
 def test_choices_are_static_strings(provider, name: str, key: str) -> None:
-    parameter = algorithm(name).parameterDefinition(key)
+    made = algorithm(name)
+    parameter = made.parameterDefinition(key)
     assert isinstance(parameter, QgsProcessingParameterEnum)
     assert parameter.usesStaticStrings()
     assert parameter.options() == CHOICES[name, key]
@@ -125,7 +128,7 @@ def test_two_objects_share_nothing(provider) -> None:
 
 def test_enums_are_fully_scoped() -> None:
     """``QgsX.Type.Integer``, never ``QgsX.Integer``: only the former exists in QGIS 4."""
-    offences = []
+    offences = set()
     for path in QGIS_SOURCES:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         used = [node for node in ast.walk(tree) if isinstance(node, (ast.Attribute, ast.Call))]
@@ -135,8 +138,9 @@ def test_enums_are_fully_scoped() -> None:
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and id(node) not in scopes:
                 owner, member = node.value.id, node.attr
                 if re.fullmatch(r"Qgs?[A-Z]\w*|Qgis|Qt|Q[A-Z]\w*", owner) and re.fullmatch(r"[A-Z][a-z]\w*", member):
-                    offences.append(f"{path.name}:{node.lineno} {owner}.{member}")
-    assert offences == []
+                    offences.add(f"{owner}.{member}")
+    # whole enums, in annotations and look-ups
+    assert offences <= {"Qgis.DataType", "QgsContrastEnhancement.ContrastEnhancementAlgorithm"}
 
 
 def test_qt_only_through_qgis() -> None:
@@ -147,39 +151,47 @@ def test_qt_only_through_qgis() -> None:
         assert not re.search(r"^from qgis\.utils import iface", text, re.MULTILINE), path
 
 
-def test_loading_imports_nothing_heavy(provider) -> None:
-    """In a Python of its own: what our modules add, beyond what QGIS itself brings."""
-    code = (
-        "import sys, time\n"
-        "import qgis.core, qgis.gui, qgis.PyQt.QtWidgets, qgis.utils\n"
-        "before = set(sys.modules)\n"
-        "start = time.perf_counter()\n"
-        "import cloud_removal_plugin\n"
-        "plugin = cloud_removal_plugin.classFactory(None)\n"
-        "spent = time.perf_counter() - start\n"
-        "new = {name.split('.')[0] for name in set(sys.modules) - before}\n"
-        "print(sorted(new & {'torch', 'numpy', 'rasterio', 'scipy', 'osgeo', 'lightgbm'}), round(1000 * spent))\n"
-    )
+def run_python(code: str) -> str:
+    """Output of a Python of QGIS without our virtual environment."""
     environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        ["/usr/bin/python3", "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False
+        [SYSTEM_PYTHON, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip().splitlines()[-1].startswith("[] "), done.stdout
+    return done.stdout
 
 
-def test_plugin_life_without_a_desktop(qgis_app) -> None:
-    import cloud_removal_plugin
+def test_loading_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "import qgis.core, qgis.gui, qgis.PyQt.QtWidgets, qgis.utils\n"
+        "before = set(sys.modules)\n"
+        "import cloud_removal_plugin\n"
+        "plugin = cloud_removal_plugin.classFactory(None)\n"
+        "new = {name.split('.')[0] for name in set(sys.modules) - before}\n"
+        "print(sorted(new & {'torch', 'numpy', 'rasterio', 'scipy', 'osgeo', 'lightgbm', 'processing'}))\n"
+    )
+    assert run_python(code).splitlines()[-1] == "[]"
 
-    registry = QgsApplication.processingRegistry()
-    plugin = cloud_removal_plugin.classFactory(None)
-    plugin.unload()  # half-initialised
-    plugin.initProcessing()
-    plugin.initProcessing()
-    assert registry.algorithmById("cloudremoval:removeclouds") is not None
-    plugin.unload()
-    plugin.unload()
-    assert registry.providerById("cloudremoval") is None
+
+def test_plugin_life_without_a_desktop() -> None:
+    code = (
+        "from qgis.core import QgsApplication\n"
+        "application = QgsApplication([], False)\n"
+        "application.initQgis()\n"
+        "import cloud_removal_plugin\n"
+        "registry = QgsApplication.processingRegistry()\n"
+        "plugin = cloud_removal_plugin.classFactory(None)\n"
+        "plugin.unload()\n"  # half-initialised
+        "plugin.initGui()\n"
+        "plugin.initProcessing()\n"
+        "print(registry.algorithmById('cloudremoval:removeclouds') is not None)\n"
+        "plugin.unload()\n"
+        "plugin.unload()\n"
+        "print(registry.providerById('cloudremoval') is None)\n"
+        "application.exitQgis()\n"
+    )
+    assert run_python(code).split()[-2:] == ["True", "True"]
 
 
 def test_metadata_is_what_qgis_and_the_site_want() -> None:

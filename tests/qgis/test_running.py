@@ -45,6 +45,7 @@ def on_map(path: str, context: QgsProcessingContext) -> QgsRasterLayer:
     """Load an output as the desktop does after a run."""
     details = context.layerToLoadOnCompletionDetails(path)
     loaded = QgsRasterLayer(path, "result")
+    QgsProject.instance().addMapLayer(loaded)
     if details.postProcessor():
         details.postProcessor().postProcessLayer(loaded, context, None)
     return loaded
@@ -85,7 +86,7 @@ def test_defaults_and_the_extent_in_another_crs(provider, engine, context, feedb
     (job,) = engine.jobs
     assert job.input == cloudy
     assert job.extent[0] < 300_000 < job.extent[2]
-    assert (job.method, job.sensor, job.device, job.dilate, job.memory_mb) == ("auto", "auto", "auto", 2, 0)
+    assert (job.method, job.sensor, job.device, job.dilate, job.memory_mb) == ("auto", "auto", "auto", -1, 0)
     assert job.reflectance_scale is None
     assert job.reflectance_offset is None
     assert job.uncertainty.endswith("UNCERTAINTY.tif")
@@ -145,16 +146,24 @@ def test_errors_become_one_sentence(provider, engine, context, feedback, cloudy:
         run({"INPUT": cloudy}, context, feedback)
 
 
-def test_the_interpreter_setting_reaches_the_engine(provider, engine, context, feedback, cloudy: str) -> None:
+def test_the_interpreter_setting_reaches_the_engine(
+    provider, engine, context, feedback, cloudy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CLOUD_REMOVAL_PYTHON", raising=False)
+    python = tmp_path / "python3"
+    python.touch()
     before = QgsSettings().value(settings.INTERPRETER_KEY)
     try:
-        settings.set_interpreter(" some/python ")
+        settings.set_interpreter(f" {python} ")
         run({"INPUT": cloudy}, context, feedback)
         settings.set_interpreter("")
         run({"INPUT": cloudy}, context, feedback)
+        settings.set_interpreter(str(tmp_path / "gone" / "python3"))
+        assert make().canExecute()[0] is False
+        assert "does not exist" in make().canExecute()[1]
     finally:
         QgsSettings().setValue(settings.INTERPRETER_KEY, before)
-    assert engine.chosen == ["some/python", None]
+    assert engine.chosen == [str(python), None]
 
 
 def test_the_bar_never_goes_back_and_is_not_flooded(feedback) -> None:

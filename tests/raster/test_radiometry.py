@@ -73,7 +73,9 @@ class TestBands:
         found = recognise(make(dn(4), "sentinel-2.tif", names=("nir08", "swir16", "rededge1", "red")))
         assert found.bands == ("nir08", "swir16", "rededge1", "red")
 
-    @pytest.mark.parametrize(("count", "last"), [(13, "swir22"), (12, "swir22"), (10, "swir22"), (6, "swir22"), (4, "nir")])
+    @pytest.mark.parametrize(
+        ("count", "last"), [(13, "swir22"), (12, "swir22"), (10, "swir22"), (6, "swir22"), (4, "nir")]
+    )
     def test_count_says_what_was_assumed(self, make, count, last):
         found = recognise(make(dn(count)))
         assert found.bands[-1] == last
@@ -135,12 +137,14 @@ class TestUnits:
         assert guessed.warnings
 
     def test_hls_int16(self, make):
-        found = recognise(make(dn(4).astype(np.int16), "HLS.S30.T15SWD.2023153T1.tif", names=("B02", "B03", "B04", "B8A")))
+        found = recognise(
+            make(dn(4).astype(np.int16), "HLS.S30.T15SWD.2023153T1.tif", names=("B02", "B03", "B04", "B8A"))
+        )
         assert (found.sensor, found.scale, found.nodata[0]) == ("hls", 1e-4, -9999.0)
 
     def test_pictures_are_refused_unless_wanted(self, make):
         info = make((reflectance(3) * 255).astype(np.uint8))
-        with pytest.raises(InputError, match="8-bit picture.*generic"):
+        with pytest.raises(InputError, match=r"8-bit picture.*generic"):
             recognise(info)
         assert recognise(info, sensor="generic").scale == pytest.approx(1 / 255)
         assert recognise(info, scale=0.004, offset=0.01).offset == 0.01
@@ -199,7 +203,9 @@ class TestOffset:
     )
     def test_from_metadata(self, make, name, tags):
         bright = dn(4, add=1000, low=0.3, high=0.6)
-        assert recognise(make(bright, name, names=("B02", "B03", "B04", "B08"), tags=tags)).offset == pytest.approx(-0.1)
+        assert recognise(make(bright, name, names=("B02", "B03", "B04", "B08"), tags=tags)).offset == pytest.approx(
+            -0.1
+        )
 
     def test_old_baseline(self, make):
         name = "S2B_MSIL1C_20190302T095029_N0207_R079_T33UXP_20190302T104753.tif"

@@ -1,0 +1,196 @@
+"""How well and how fast clouds and shadows are detected: prints two Markdown tables.
+
+    python benchmarks/clouds.py [FOLDER OF THE REAL SCENES]
+
+The series are cut into runs of consecutive dates, as an analyst would bring them. Masks are compared before they are
+grown (``core``) and as delivered (``grown``); SCL's "unclassified" is left out, and its "snow" on these snow-free
+places. The speed is CPU and wall seconds for one megapixel of one date, on arrays in memory.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import rasterio
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from cloud_removal_plugin.bands import SENTINEL2_L1C, SENTINEL2_NAMES  # noqa: E402
+from cloud_removal_plugin.clouds.detect import detect_scene  # noqa: E402
+from cloud_removal_plugin.raster.grid import Grid  # noqa: E402
+from cloud_removal_plugin.raster.windows import Window  # noqa: E402
+
+CLOUD, SHADOW, UNKNOWN = 1, 2, 255
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A series with labels: optical (T, C, H, W), labels (T, H, W) of 0, 1, 2, 255."""
+
+    name: str
+    optical: np.ndarray
+    labels: np.ndarray
+    bands: tuple[str, ...]
+    level: str
+    pixel_m: float
+
+
+class ArrayReader:
+    """A date in memory, as detection reads it."""
+
+    def __init__(self, optical: np.ndarray, bands: tuple[str, ...], grid: Grid, level: str) -> None:
+        self.optical, self.bands, self.grid, self.level = optical, bands, grid, level
+
+    def read(self, window: Window) -> np.ndarray:
+        """float32 (C, H, W) of one window."""
+        rows, cols = window.slices()
+        return self.optical[:, rows, cols]
+
+
+def detect(series: Labelled, dates: range, method: str, dilate: int | None) -> np.ndarray:
+    """Classes (T, H, W) of some dates of a series."""
+    height, width = series.optical.shape[-2:]
+    grid = Grid("", (series.pixel_m, 0, 0, 0, -series.pixel_m, 0), width, height)
+    classes = np.zeros((len(dates), height, width), dtype=np.uint8)
+
+    def write(date: int, window: Window, found: np.ndarray, _probability: np.ndarray) -> None:
+        classes[date][window.slices()] = found
+
+    readers = [ArrayReader(series.optical[date], series.bands, grid, series.level) for date in dates]
+    detect_scene(readers, grid, np.arange(len(readers)) * 5.0, method=method, dilate=dilate, write=write)
+    return classes
+
+
+def _read(path: Path) -> np.ndarray:
+    with rasterio.open(path) as file:
+        return file.read()
+
+
+def csmask(data: Path) -> Labelled:
+    """Reference labels of cloud and shadow, one date, six bands, top of atmosphere."""
+    folder = data / "csmask_s2_labels"
+    raw = _read(folder / "labels.tif")
+    labels = np.where(raw == 4, CLOUD, np.where(raw == 0, SHADOW, 0)).astype(np.uint8)
+    optical = _read(folder / "s2_6band.tif").astype(np.float32)[None] / 1e4
+    return Labelled("csmask labels", optical, labels, ("blue", "green", "red", "nir", "swir16", "swir22"), "", 30.0)
+
+
+def triplets(data: Path) -> Iterator[Labelled]:
+    """Single L1C dates with the cloud masks that came with them (no shadow labels)."""
+    for path in sorted((data / "sen12mscr_triplets").glob("*_cloudmask.tif")):
+        optical = _read(path.with_name(path.name.replace("cloudmask", "s2_cloudy"))).astype(np.float32)[None] / 1e4
+        labels = (_read(path) > 0).astype(np.uint8)
+        yield Labelled("SEN12MS-CR masks", optical, labels, SENTINEL2_L1C, "L1C", 10.0)
+
+
+def lazio(data: Path) -> Labelled:
+    """23 dates, L1C, with convenience masks (a rule of ours, grown by 4 pixels)."""
+    paths = sorted((data / "s2_ts_lazio_2018").glob("S2L1C_*.tif"))
+    optical = np.stack([_read(path) for path in paths]).astype(np.float32) / 1e4
+    labels = np.stack([_read(path.with_name(path.name.replace("S2L1C", "MASK")))[0] for path in paths])
+    return Labelled("Lazio masks", optical, labels, SENTINEL2_L1C, "L1C", 10.0)
+
+
+def worldcereal(data: Path, site: str, name: str) -> Labelled:
+    """A WorldCereal site at 20 m with SCL as labels; 10 m bands are averaged where they are there."""
+    folder = data / "worldcereal_s1s2_ts"
+    planes: dict[str, np.ndarray] = {}
+    for path in sorted(folder.glob(f"S2_L2A_*{site}*.nc"), reverse=True):
+        with h5py.File(path) as file:
+            for key, role in SENTINEL2_NAMES.items():
+                stored = file.get(key if key == "B8A" else f"B{int(key[1:]):02d}")
+                if stored is not None:
+                    planes[role] = _on_20_m(stored[...].astype(np.float32), "10m" in path.name)
+            if "SCL" in file:
+                scl = file["SCL"][...]
+    optical = np.stack(list(planes.values()), axis=1)
+    labels = np.select(
+        [np.isin(scl, (0, 1, 7, 11)) | np.isnan(optical).any(axis=1), np.isin(scl, (8, 9, 10)), scl == 3],
+        [UNKNOWN, CLOUD, SHADOW],
+    ).astype(np.uint8)
+    return Labelled(name, optical, labels, tuple(planes), "L2A", 20.0)
+
+
+def _on_20_m(numbers: np.ndarray, is_10_m: bool) -> np.ndarray:
+    numbers = np.where(numbers == 0, np.nan, numbers / 1e4)
+    if not is_10_m:
+        return numbers
+    dates, height, width = numbers.shape
+    return numbers.reshape(dates, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
+
+
+def scores(classes: np.ndarray, labels: np.ndarray, code: int) -> str:
+    """Recall, precision, IoU and F1 of one class as table cells."""
+    judged = (labels != UNKNOWN) & (classes != UNKNOWN)
+    found, true = (classes == code) & judged, (labels == code) & judged
+    if not true.any():
+        return "no labels | | | "
+    both, either = float((found & true).sum()), float((found | true).sum())
+    recall, precision = both / true.sum(), both / max(found.sum(), 1)
+    return f"{recall:.3f} | {precision:.3f} | {both / either:.3f} | {2 * both / (found.sum() + true.sum()):.3f}"
+
+
+def accuracy_rows(parts: list[Labelled], length: int, method: str) -> Iterator[str]:
+    """Two rows, masks before and after they are grown, of one series in runs of ``length`` dates."""
+    for kind, dilate in (("core", 0), ("grown", None)):
+        classes, labels = [], []
+        for series in parts:
+            for first in range(0, len(series.optical) - length + 1, length):
+                dates = range(first, first + length)
+                classes.append(detect(series, dates, method, dilate).ravel())
+                labels.append(series.labels[first : first + length].ravel())
+        found, true = np.concatenate(classes), np.concatenate(labels)
+        cells = " | ".join(scores(found, true, code) for code in (CLOUD, SHADOW))
+        yield f"| {parts[0].name} | {length} | {method} | {kind} | {cells} |"
+
+
+def speed_rows(series: Labelled, edge: int = 2048, dates: int = 6) -> Iterator[str]:
+    """Seconds per megapixel and date on a mosaic of real dates."""
+    picks = [3, 5, 8, 10, 12, 7][:dates]
+    times = -(-edge // series.optical.shape[-1])
+    big = np.tile(series.optical[picks], (1, 1, times, times))[:, :, :edge, :edge]
+    mosaic = Labelled("", big, big[:, 0], series.bands, series.level, series.pixel_m)
+    for method in ("rules", "auto"):
+        wall, cpu = time.perf_counter(), time.process_time()
+        detect(mosaic, range(dates), method, None)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        pixels = edge * edge * dates / 1e6
+        yield f"| {method} | {edge} x {edge} x {dates} | {wall / pixels:.3f} | {cpu / pixels:.3f} |"
+
+
+def main() -> None:
+    """Print both tables."""
+    default = os.environ.get("CLOUD_REMOVAL_DATA") or ROOT.parent / "shared" / "data"
+    data = Path(sys.argv[1] if len(sys.argv) > 1 else default)
+    flanders = worldcereal(data, "00002806639B424A", "Flanders SCL")
+    tanzania = worldcereal(data, "2021_TZA", "Tanzania SCL (no visible bands)")
+    scene = lazio(data)
+    print(f"Detection accuracy, {datetime.date.today()}\n")
+    head = " | ".join(f"{name} {what}" for name in ("cloud", "shadow") for what in ("recall", "precision", "IoU", "F1"))
+    print(f"| labels | dates | method | mask | {head} |\n|{' --- |' * 12}")
+    plans: list[tuple[list[Labelled], tuple[int, ...], tuple[str, ...]]] = [
+        ([csmask(data)], (1,), ("rules",)),
+        (list(triplets(data)), (1,), ("rules", "auto", "s2cloudless")),
+        ([scene], (1, 3, 6, 23), ("rules", "auto")),
+        ([flanders], (1, 3, 6, 12), ("rules",)),
+        ([tanzania], (1, 6, 12), ("rules",)),
+    ]
+    for parts, lengths, methods in plans:
+        for length in lengths:
+            for method in methods:
+                print(*accuracy_rows(parts, length, method), sep="\n", flush=True)
+    print("\n| method | pixels x dates | wall s/Mpx a date | CPU s/Mpx a date |\n| --- | --- | --- | --- |")
+    print(*speed_rows(scene), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""The command line: a result as JSON, one sentence and a status for everything else."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cloud_removal_plugin import __main__ as command_line
+from cloud_removal_plugin.engine import run as engine
+from cloud_removal_plugin.engine.job import Job, Result
+from cloud_removal_plugin.errors import Cancelled, GridError
+
+JOB = Job("restore", "in.tif", "out.tif")
+
+
+@pytest.fixture
+def job_file(tmp_path):
+    path = tmp_path / "job.json"
+    path.write_text(JOB.to_json(), encoding="utf-8")
+    return str(path)
+
+
+def pretend(monkeypatch, outcome):
+    """Let the engine's run end with ``outcome``."""
+
+    def run(job, report, cancelled, log):
+        assert job == JOB
+        report(0.5, "Half")
+        log("warning", "Look out.")
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(engine, "run", run)
+
+
+def test_result_on_standard_output(monkeypatch, capsys, job_file):
+    pretend(monkeypatch, Result("out.tif", cloud_share=0.5))
+    assert command_line.main(["run", job_file]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["cloud_share"] == 0.5
+    assert "50.0 %  Half" in shown.err
+    assert "warning: Look out." in shown.err
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "sentence"),
+    [
+        (GridError("No overlap."), 1, "No overlap."),
+        (Cancelled(), 130, "Cancelled"),
+        (KeyboardInterrupt(), 130, "Cancelled"),
+    ],
+)
+def test_other_ends(monkeypatch, capsys, job_file, outcome, status, sentence):
+    pretend(monkeypatch, outcome)
+    assert command_line.main(["run", job_file]) == status
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert sentence in shown.err
+    assert "Traceback" not in shown.err
+
+
+@pytest.mark.parametrize(("text", "sentence"), [("{", "not valid JSON"), (None, "cannot be read")])
+def test_bad_job_files(capsys, tmp_path, text, sentence):
+    path = tmp_path / "job.json"
+    if text is not None:
+        path.write_text(text)
+    assert command_line.main(["run", str(path)]) == 1
+    assert sentence in capsys.readouterr().err
