@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..observation import Observation
+from ..raster.align import check_together
 from ..raster.classes import CLOUD, SHADOW
 from ..raster.crs import grid_of
 from ..raster.dates import assign
@@ -54,6 +55,8 @@ class Scene:
         paths = (job.input, *job.other_dates)
         infos = [describe(path) for path in paths]
         _refuse_input_twice(job)
+        extras = (job.radar, job.cloud_mask, *job.other_masks)
+        check_together(infos[0], [*infos[1:], *(describe(path) for path in extras if path)])
         self.grid = crop(infos[0], job.extent)
         days, dates, notes = assign(infos, job.dates)
         self.days, self.dates = np.asarray(days, np.float64), dates
@@ -95,10 +98,6 @@ class Scene:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def read(self, date: int, window: Window) -> np.ndarray:
-        """Reflectance float32 (C, H, W) of one date; NaN = no data, also beyond the scene's edge."""
-        return self.readers[date].read(window)
-
     def observe(
         self, window: Window, dates: Sequence[int], classes: Sequence[np.ndarray], pool: Executor
     ) -> Observation:
@@ -113,7 +112,7 @@ class Scene:
         optical = np.empty((len(dates), len(self.bands), window.height, window.width), np.float32)
 
         def one(place: int) -> None:
-            optical[place] = self.read(dates[place], window)
+            self.readers[dates[place]].read(window, out=optical[place])
 
         radar = pool.submit(self.radar.read, window) if self.radar else None
         for done in [pool.submit(one, place) for place in range(len(dates))]:

@@ -161,6 +161,8 @@ def context() -> Iterator[QgsProcessingContext]:
     made = QgsProcessingContext()
     made.setProject(QgsProject.instance())
     yield made
+    # pytest lets go of the last test's fixtures after QGIS has ended: no layer may be left in them
+    made.temporaryLayerStore().removeAllMapLayers()
     QgsProject.instance().clear()
 
 
