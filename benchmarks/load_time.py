@@ -102,11 +102,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     best = min(found, key=lambda f: f["import_ms"] + f["register_ms"])
     total = best["import_ms"] + best["register_ms"]
     cpu = statistics.median(f["cpu_ms"] for f in found)
-    note = (
-        f"best of {len(found)}: import {best['import_ms']:.1f}, register {best['register_ms']:.1f}; median CPU {cpu:.1f}; "
-        f"{len(best['algorithms'])} algorithms, {best['modules']} modules"
-    )
-    print(line("ms added to QGIS with Processing", total, f"< {GOAL_MS:.0f}", total < GOAL_MS, note))
+    counts = f"{len(best['algorithms'])} algorithms, {best['modules']} modules"
+    note = f"CPU, median of {len(found)} (wall without load); best wall {total:.1f}; {counts}"
+    print(line("ms added to QGIS with Processing", cpu, f"< {GOAL_MS:.0f}", cpu < GOAL_MS, note))
     heavy = [name for name in HEAVY if name in found[0]["tops"]]
     names = ", ".join(heavy) or "none of " + ", ".join(HEAVY)
     print(line("heavy libraries imported", len(heavy), "0", not heavy, names))

@@ -48,7 +48,7 @@ def peak(job_file: Path) -> tuple[float, float, int, str]:
     start = time.perf_counter()
     process = subprocess.Popen(  # nosec B603: our own interpreter and module
         [sys.executable, "-m", "cloud_removal_plugin", "run", str(job_file)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parents[1],
     )  # fmt: skip
     text = process.stderr.read() if process.stderr else ""
     _, status, usage = os.wait4(process.pid, 0)

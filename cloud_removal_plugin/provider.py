@@ -7,6 +7,7 @@ from pathlib import Path
 from qgis.core import QgsProcessingProvider
 from qgis.PyQt.QtGui import QIcon
 
+from .algorithms.base import version
 from .algorithms.checkinstallation import CheckInstallation
 from .algorithms.detectclouds import DetectClouds
 from .algorithms.removeclouds import RemoveClouds
@@ -31,6 +32,10 @@ class CloudRemovalProvider(QgsProcessingProvider):
     def name(self) -> str:
         """A name of its own, the same in all languages."""
         return "Cloud Removal"
+
+    def versionInfo(self) -> str:
+        """Shown in reports of qgis_process."""
+        return version()
 
     def icon(self) -> QIcon:
         """Shown in the toolbox."""

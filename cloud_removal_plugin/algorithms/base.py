@@ -21,6 +21,13 @@ from ..gui.text import tr
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
+def version() -> str:
+    """From metadata.txt, which a checkout has beside the package; '' where it is missing."""
+    cards = [folder / "metadata.txt" for folder in (PACKAGE, PACKAGE.parent)]
+    lines = [line for card in cards if card.is_file() for line in card.read_text(encoding="utf-8").splitlines()]
+    return next((line.partition("=")[2] for line in lines if line.startswith("version=")), "")
+
+
 @cache
 def help_texts(name: str) -> dict[str, Any]:
     """The help of one algorithm: ``summary``, ``details`` (paragraphs), ``parameters`` and ``outputs`` (by key)."""
@@ -41,10 +48,6 @@ class CloudRemovalAlgorithm(QgsProcessingAlgorithm):
     def svgIconPath(self) -> str:
         """Path of the icon."""
         return str(PACKAGE / "gui" / "icon.svg")
-
-    def shortDescription(self) -> str:
-        """Tooltip in the toolbox."""
-        return help_texts(self.name())["summary"]
 
     def shortHelpString(self) -> str:
         """What it does, units, cancel, limits; plain paragraphs, which dialog and command line both show well."""

@@ -18,7 +18,7 @@ from ..engine import launch
 from ..errors import CloudRemovalError
 from ..gui import settings
 from ..gui.text import tr
-from .base import PACKAGE
+from .base import PACKAGE, version
 from .report import BAD, HINT, Item
 
 PROBE = PACKAGE / "algorithms" / "probe_worker.py"
@@ -28,7 +28,7 @@ NEEDED = ("numpy", "scipy", "rasterio")
 USEFUL = {
     "torch": "METHOD=auto trains small networks on the scene with it and is about a decibel better; without it: fast.",
     "s2cloudless": "Its model finds clouds in Sentinel-2 L1C; without it rules do.",
-    "lightgbm": "It runs the s2cloudless model faster where it is installed.",
+    "lightgbm": "It runs the model of s2cloudless; without it rules find the clouds.",
 }
 
 
@@ -81,7 +81,7 @@ def plugin_side() -> list[Item]:
         "none are part of this release, and none are needed: the methods learn from the scene"
     )
     return [
-        Item(section, tr("Version"), _version()),
+        Item(section, tr("Version"), version() or tr("unknown")),
         Item(section, tr("Compiled kernel"), kernel),
         Item(section, tr("Weights"), weights),
         Item(section, tr("Where jobs run"), _place()),
@@ -162,10 +162,3 @@ def _place() -> str:
     if os.environ.get("CLOUD_REMOVAL_RUN") == "inprocess":
         return tr("inside QGIS (CLOUD_REMOVAL_RUN=inprocess)")
     return tr("in a worker process")
-
-
-def _version() -> str:
-    """From metadata.txt, which is beside the package in a checkout."""
-    cards = [folder / "metadata.txt" for folder in (PACKAGE, PACKAGE.parent)]
-    lines = [line for card in cards if card.is_file() for line in card.read_text(encoding="utf-8").splitlines()]
-    return next((line.partition("=")[2] for line in lines if line.startswith("version=")), tr("unknown"))

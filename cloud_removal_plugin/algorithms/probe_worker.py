@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import os
 import platform
 import sys
 
@@ -46,7 +47,7 @@ def devices() -> list[str]:
         torch = importlib.import_module("torch")
         cards = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
         names = [f"cuda:{i} {card.name}, {card.total_memory >> 20} MiB" for i, card in enumerate(cards)]
-        return [*names, f"cpu, {torch.get_num_threads()} threads"]
+        return [*names, f"cpu, {os.cpu_count()} cores"]
     except Exception as error:
         return [f"{type(error).__name__}: {error}"]
 

@@ -31,7 +31,7 @@ METHODS: tuple[str, ...] = ("auto", "s2cloudless", "rules")
 THRESHOLD = 0.5
 """Cloud probability above which a pixel is cloud: where precision and recall met on the labelled scenes."""
 
-DILATE_M, CLEAN_M, MAP_M = 30.0, 20.0, 120.0
+DILATE_M, CLEAN_M, MAP_M = 80.0, 20.0, 120.0
 WINDOW_BYTES = 320 << 20
 """All dates of a window are in memory at once; windows are halved where that would be more."""
 
@@ -64,7 +64,7 @@ class Scale:
 
 
 def default_dilate(pixel_m: float) -> int:
-    """Pixels by which masks are grown where the analyst does not say: 30 m, at least one pixel."""
+    """Pixels by which masks are grown where the analyst does not say: 80 m, at least one pixel."""
     return max(1, round(DILATE_M / pixel_m))
 
 
@@ -91,7 +91,7 @@ def detect_scene(
         days: days of the dates; only their number is used, clear ground is compared over all dates.
         method: 'auto' (rules and the series, s2cloudless where it applies and is installed), 's2cloudless', 'rules'.
         threshold: cloud probability 0..1 above which a pixel is cloud; None = 0.5.
-        dilate: pixels by which masks are grown; None = 30 m.
+        dilate: pixels by which masks are grown; None = 80 m.
         report: called with the share done, 0..1.
         cancelled: asked at every window.
         write: called with (date index, window, uint8 classes (H, W), float32 probability (H, W)) for every date and

@@ -11,7 +11,7 @@ import numpy as np
 from .context import context
 from .estimate import Estimates, Head, evaluate
 from .frame import Frame, Plan, ring
-from .gaussian import NOISES, BlockGaussian, fit_gaussian
+from .gaussian import NOISES, ROUNDS, BlockGaussian, fit_gaussian
 from .inpainting import distance
 from .local_correction import component_head
 from .members import local_ridge, network_rest
@@ -23,6 +23,11 @@ EM_SAMPLES = 6_000
 TRAINING = (20_000, 40_000)
 """Training pixels of the networks: in small regions and from 500 x 500 pixels on."""
 STACK_SAMPLES = 12_000
+WARM_ROUNDS = 3
+"""EM rounds of the models that start from the region's: a simulated gap's target is not in their samples, and what
+the start knows of it (through filled dates of other pixels) is gone after that."""
+NONE = -2
+"""The fold that no pixel belongs to."""
 COMPONENTS = 6
 """Components on which residuals of more than eight bands are continued."""
 
@@ -92,19 +97,22 @@ def fit_gaussians(
     run = map if pool is None else pool.map
     numbers = [k for k in range(3) if (sample.fold == k).sum() >= 10]
 
-    def fit(task: tuple[int, float]) -> BlockGaussian:
-        number, noise = task
+    def fit(task: tuple[int, float, int]) -> BlockGaussian:
+        number, noise, rounds = task
         rows = np.flatnonzero(sample.fold != number)[:EM_SAMPLES]
-        return fit_gaussian(sample.values[:, rows], sample.codes[rows], plan.sizes, noise)
+        return fit_gaussian(sample.values[:, rows], sample.codes[rows], plan.sizes, noise, rounds, start)
 
+    start = None
+    first = fit((NONE, NOISES[1], ROUNDS))
     if not numbers:
-        return fit((-2, NOISES[2])), []
-    tried = list(run(fit, [(numbers[0], noise) for noise in NOISES]))
+        return fit((NONE, NOISES[2], ROUNDS)), []
+    start = (first.mean, first.cov)
+    tried = list(run(fit, [(numbers[0], noise, WARM_ROUNDS) for noise in NOISES]))
     rows = np.flatnonzero(sample.fold == numbers[0])
-    scores = [_score(model, sample, rows) for model in tried]
-    best = int(np.argmin(scores))
-    whole, *others = run(fit, [(k, NOISES[best]) for k in (-2, *numbers[1:])])
-    return whole, [tried[best], *others]
+    best = int(np.argmin([_score(model, sample, rows) for model in tried]))
+    tasks = [(k, NOISES[best], WARM_ROUNDS) for k in numbers[1:]]
+    others = list(run(fit, tasks if best == 1 else [(NONE, NOISES[best], WARM_ROUNDS), *tasks]))
+    return (first if best == 1 else others.pop(0)), [tried[best], *others]
 
 
 def _score(model: BlockGaussian, sample: Sample, rows: np.ndarray) -> float:
