@@ -35,7 +35,7 @@ class Raster:
         path: what GDAL opens: an absolute file path, or a sub-dataset or ``/vsi`` string as QGIS has it.
         crs: authority id or description of the file's CRS, '' = none.
         width, height, bands: size in pixels and number of bands.
-        dtype: GDAL-like name of the first band's type.
+        dtype: GDAL-like name of the type in which the file stores its first band.
         note: a sentence on what of the layer in QGIS the run does not see, '' = nothing.
     """
 
@@ -71,7 +71,7 @@ def snapshot(layer: QgsRasterLayer) -> Raster:
         width=layer.width(),
         height=layer.height(),
         bands=layer.bandCount(),
-        dtype=_type_name(source.dataType(1)),
+        dtype=_type_name(source.sourceDataType(1)),  # a band with a scale is drawn as float
         note=note,
     )
 

@@ -12,6 +12,7 @@ from ..raster.parts import scratch_prefix
 from . import device as devices
 from .job import Job, Result
 from .masks import Masks
+from .notes import folded
 from .outputs import Outputs
 from .plan import core_px, plan, survey
 from .progress import Cancel, Log, Progress, Report
@@ -39,7 +40,7 @@ def restore(
             shares["Finding clouds"] = 0.0
         progress = Progress(report, cancelled, shares)
         masks.detect(progress, "Finding clouds", threads)
-        for note in masks.notes:
+        for note in folded(masks.notes):
             log("info", note)
         height, width = scene.grid.shape
         found = survey(height, width, lambda window: masks.read(0, window), progress.phase("Looking for gaps"))

@@ -13,6 +13,7 @@ from ..raster.writer import check_target
 from . import device as devices
 from .detection import detect
 from .job import Job, Result
+from .notes import folded
 from .progress import Cancel, Log, Report
 from .restoration import restore
 from .scene import Scene
@@ -65,6 +66,6 @@ def _introduce(job: Job, scene: Scene, budget: int, log: Log) -> None:
         log("info", f"{Path(info.path).name}: {what}, {product}, day {layer.day:+.0f}.")
     grid = scene.grid
     log("info", f"Grid: {grid.width} x {grid.height} pixels of {grid.pixel_m:.4g} m; bands: {', '.join(scene.bands)}.")
-    for note in scene.notes:
+    for note in folded(scene.notes):
         log("info", note)
     log("info", f"Method {job.method}; memory budget {budget} MB; seed {job.seed}. {devices.describe(job.device)}")
