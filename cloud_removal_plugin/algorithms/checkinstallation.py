@@ -14,7 +14,6 @@ from qgis.core import (
     QgsProcessingParameterFileDestination,
 )
 
-from . import installation, report
 from .base import CloudRemovalAlgorithm
 
 
@@ -51,6 +50,8 @@ class CheckInstallation(CloudRemovalAlgorithm):
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
         """Look, then write the report; returns {} on cancel."""
+        from . import installation, report  # not when QGIS starts
+
         feedback.setProgressText(self.tr("Looking at QGIS"))
         items = installation.qgis_side()
         feedback.setProgress(20)

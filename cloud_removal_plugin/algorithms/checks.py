@@ -13,16 +13,18 @@ from ..gui.text import tr
 from .layers import same_file, snapshot
 
 RASTER_SUFFIXES = (".tif", ".tiff")
+_LONG_FORM = re.compile(r"\d{4}\D?\d{2}\D?\d{2}[T ]")
+"""A date with a time: the engine reads it."""
 _DATE_FORMATS = (("%Y-%m-%d", 10), ("%Y%m%d", 8), ("%Y%j", 7))
 
 
 def dates_problem(text: str, layers: int) -> str:
     """Whether ``text`` holds ``layers`` different dates, the cloudy raster's first."""
-    parts = [part.strip() for part in re.split(r"[;,]", text) if part.strip()]
+    parts = [part.strip() for part in re.split(r"[;,\s]+", text) if part.strip()]
     if not parts:
         return ""
     for part in parts:
-        if _date(part) is None:
+        if _date(part) is None and not _LONG_FORM.match(part):
             return tr("'{part}' in the acquisition dates is not a date. Write them like 2018-07-05;2018-06-25.").format(
                 part=part
             )
@@ -32,7 +34,7 @@ def dates_problem(text: str, layers: int) -> str:
             "of the other dates, in their order, or leave the field empty."
         ).format(dates=len(parts), layers=layers)
     days = [_date(part) for part in parts]
-    twice = next((part for part, day in zip(parts, days) if days.count(day) > 1), "")
+    twice = next((part for part, day in zip(parts, days) if day and days.count(day) > 1), "")
     return tr("The date {date} is given twice. Every raster needs its own date.").format(date=twice) if twice else ""
 
 

@@ -51,9 +51,7 @@ class DetectClouds(CloudRemovalAlgorithm):
         raster = QgsProcessing.SourceType.TypeRaster
         number = QgsProcessingParameterNumber
         self.add(QgsProcessingParameterRasterLayer(self.INPUT, self.tr("Raster")))
-        self.add(
-            QgsProcessingParameterMultipleLayers(self.OTHER_DATES, self.tr("Other dates"), raster, optional=True)
-        )
+        self.add(QgsProcessingParameterMultipleLayers(self.OTHER_DATES, self.tr("Other dates"), raster, optional=True))
         self.add(
             QgsProcessingParameterEnum(
                 self.METHOD, self.tr("Method"), list(METHODS), defaultValue="auto", usesStaticStrings=True
@@ -123,7 +121,7 @@ class DetectClouds(CloudRemovalAlgorithm):
         result = running.run(job, feedback)
         if result is None:
             return {}
-        styling.attach(context, result.output, styling.style_classes)
+        styling.attach(context, result.output, styling.style_classes, main=True)
         styling.attach(context, result.probability, styling.style_probability)
         layers = {self.OUTPUT: result.output, self.PROBABILITY: result.probability}
         return {

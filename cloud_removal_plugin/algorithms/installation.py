@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess  # nosec B404: starts the interpreter that the analyst chose, with a list of arguments
+import subprocess  # nosec B404
 import tempfile
 import time
 from collections.abc import Callable
@@ -96,7 +96,7 @@ def _ask(path: str, cancelled: Callable[[], bool]) -> dict[str, Any] | None:
     """
     hidden = getattr(subprocess, "CREATE_NO_WINDOW", 0)
     with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as complaints:
-        # nosec reason: a list of arguments without a shell; the path was checked by interpreters.find
+        # A list of arguments without a shell; the path was checked by interpreters.find.
         child = subprocess.Popen(  # nosec B603
             [path, "-E", "-s", str(PROBE)], stdin=subprocess.DEVNULL, stdout=told, stderr=complaints,
             env=launch.interpreters.clean_environment(python=path), cwd=tempfile.gettempdir(), creationflags=hidden,

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from qgis.core import (
-    Qgis,
     QgsMapLayer,
     QgsProcessingAlgorithm,
     QgsProcessingContext,
@@ -35,7 +34,6 @@ class Raster:
         path: what GDAL opens: an absolute file path, or a sub-dataset or ``/vsi`` string as QGIS has it.
         crs: authority id or description of the file's CRS, '' = none.
         width, height, bands: size in pixels and number of bands.
-        dtype: GDAL-like name of the type in which the file stores its first band.
         note: a sentence on what of the layer in QGIS the run does not see, '' = nothing.
     """
 
@@ -45,13 +43,12 @@ class Raster:
     width: int
     height: int
     bands: int
-    dtype: str
     note: str
 
     def describe(self) -> str:
-        """One log line."""
+        """One log line. Not the data type: QGIS calls every scaled band a float, and the engine tells the file's."""
         crs = self.crs or tr("no CRS")
-        return f"{os.path.basename(self.path)}: {self.width} x {self.height} px, {self.bands} x {self.dtype}, {crs}"
+        return f"{os.path.basename(self.path)}: {self.width} x {self.height} px, {self.bands} bands, {crs}"
 
 
 def snapshot(layer: QgsRasterLayer) -> Raster:
@@ -71,7 +68,6 @@ def snapshot(layer: QgsRasterLayer) -> Raster:
         width=layer.width(),
         height=layer.height(),
         bands=layer.bandCount(),
-        dtype=_type_name(source.sourceDataType(1)),  # a band with a scale is drawn as float
         note=note,
     )
 
@@ -163,11 +159,3 @@ def _path(layer: QgsRasterLayer) -> str:
     if parts.get("vsiPrefix") or parts.get("layerName") or not os.path.exists(path):
         return source
     return os.path.abspath(path)
-
-
-def _type_name(data_type: Qgis.DataType) -> str:
-    """'UInt16' and the like; a member's name where enums have one (Qt 6), else looked up."""
-    for name in ("Byte", "UInt16", "Int16", "UInt32", "Int32", "Float32", "Float64"):
-        if data_type == getattr(Qgis.DataType, name):
-            return name
-    return tr("other type")

@@ -85,9 +85,7 @@ class RemoveClouds(CloudRemovalAlgorithm):
     def _add_inputs(self) -> None:
         raster = QgsProcessing.SourceType.TypeRaster
         self.add(QgsProcessingParameterRasterLayer(self.INPUT, self.tr("Cloudy raster")))
-        self.add(
-            QgsProcessingParameterMultipleLayers(self.OTHER_DATES, self.tr("Other dates"), raster, optional=True)
-        )
+        self.add(QgsProcessingParameterMultipleLayers(self.OTHER_DATES, self.tr("Other dates"), raster, optional=True))
         self.add(QgsProcessingParameterRasterLayer(self.RADAR, self.tr("Radar (Sentinel-1)"), optional=True))
         self.add(
             QgsProcessingParameterRasterLayer(self.CLOUD_MASK, self.tr("Mask of the cloudy raster"), optional=True)
@@ -103,9 +101,7 @@ class RemoveClouds(CloudRemovalAlgorithm):
             )
         )
         self.add(
-            QgsProcessingParameterString(
-                self.DATES, self.tr("Acquisition dates (cloudy raster first)"), optional=True
-            )
+            QgsProcessingParameterString(self.DATES, self.tr("Acquisition dates (cloudy raster first)"), optional=True)
         )
         self.add(QgsProcessingParameterExtent(self.EXTENT, self.tr("Extent"), optional=True))
 
@@ -170,7 +166,7 @@ class RemoveClouds(CloudRemovalAlgorithm):
         if result is None:
             return {}
         look = self._inputs.look
-        styling.attach(context, result.output, look.apply)
+        styling.attach(context, result.output, look.apply, main=True)
         styling.attach(context, result.uncertainty, styling.uncertainty_style(result.uncertainty, look.first_band))
         styling.attach(context, result.clouds, styling.style_classes)
         return self._results(result)

@@ -33,9 +33,7 @@ def detect(
         probability_out = None
         if job.probability:
             name = "cloud or shadow probability, 0..1"
-            probability_out = stack.enter_context(
-                _writer(job, scene, job.probability, "float32", float("nan"), name)
-            )
+            probability_out = stack.enter_context(_writer(job, scene, job.probability, "float32", float("nan"), name))
 
         def keep(date: int, window: Window, classes: np.ndarray, probability: np.ndarray) -> None:
             if date:

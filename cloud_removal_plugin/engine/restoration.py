@@ -46,9 +46,7 @@ def restore(
         found = survey(height, width, lambda window: masks.read(0, window), progress.phase("Looking for gaps"))
         warnings = _check_gaps(job, scene, int(found.gap.sum()), int(found.clear.sum()))
         plans = plan(height, width, found, core_px(budget_mb, len(scene.days), len(scene.bands)))
-        restoring = Restoring(
-            scene, masks, restorer, seed=job.seed, device=device, pool=threads, progress=progress
-        )
+        restoring = Restoring(scene, masks, restorer, seed=job.seed, device=device, pool=threads, progress=progress)
         with Outputs(job, scene) as outputs:
             restoring.run(plans, outputs)
             counted = outputs.shares

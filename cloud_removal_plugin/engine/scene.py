@@ -147,4 +147,3 @@ def _refuse_input_twice(job: Job) -> None:
         raise InputError(
             f"{Path(job.input).name} is the input and also one of the other dates. Remove it from the other dates."
         )
-

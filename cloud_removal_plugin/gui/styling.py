@@ -23,6 +23,7 @@ from qgis.core import (
     QgsProcessingLayerPostProcessorInterface,
     QgsRasterDataProvider,
     QgsRasterLayer,
+    QgsRasterTransparency,
     QgsRectangle,
     QgsSingleBandGrayRenderer,
     QgsSingleBandPseudoColorRenderer,
@@ -112,8 +113,13 @@ def uncertainty_style(path: str, band: int) -> Style | None:
         return None
     band = min(band, layer.bandCount())
     values = sorted(_sample(layer, band))
-    top = values[int(0.98 * (len(values) - 1))] if values else 1.0
-    return lambda loaded: _style_ramp(loaded, band, top, UNCERTAINTY_RAMP)
+    top = _round_up(values[int(0.98 * (len(values) - 1))]) if values else 1.0
+
+    def style(loaded: QgsRasterLayer) -> None:
+        _style_ramp(loaded, band, top, UNCERTAINTY_RAMP)
+        loaded.renderer().setRasterTransparency(_nothing_at_zero())
+
+    return style
 
 
 def style_probability(layer: QgsRasterLayer) -> None:
@@ -128,22 +134,34 @@ def style_classes(layer: QgsRasterLayer) -> None:
     layer.setRenderer(QgsPalettedRasterRenderer(layer.dataProvider(), 1, classes))
 
 
-def attach(context: QgsProcessingContext, path: str, style: Style | None) -> None:
-    """Have ``style`` applied to the layer once QGIS has loaded it; nothing where it will not be loaded."""
+def attach(context: QgsProcessingContext, path: str, style: Style | None, main: bool = False) -> None:
+    """Have ``style`` applied to the layer once QGIS has loaded it; nothing where it will not be loaded.
+
+    Args:
+        context: of the run.
+        path: the output.
+        style: how it is to look.
+        main: the result itself, which the other outputs must not cover on the map.
+    """
     if not path or style is None or not context.willLoadLayerOnCompletion(path):
         return
+    details = context.layerToLoadOnCompletionDetails(path)
+    sortable = hasattr(details, "layerSortKey")
+    if sortable:
+        details.layerSortKey = 1 if main else 0
     _PENDING[:] = [styler for styler in _PENDING if not styler.done]
-    styler = Styler(style)
+    # Before QGIS 3.32 nobody can choose the order of outputs: there, what comes with the result is switched off
+    styler = Styler(style, visible=main or sortable)
     _PENDING.append(styler)
-    context.layerToLoadOnCompletionDetails(path).setPostProcessor(styler)
+    details.setPostProcessor(styler)
 
 
 class Styler(QgsProcessingLayerPostProcessorInterface):
     """Applies a style on the thread that owns the loaded layer."""
 
-    def __init__(self, style: Style) -> None:
+    def __init__(self, style: Style, visible: bool = True) -> None:
         super().__init__()
-        self._style = style
+        self._style, self._visible = style, visible
         self.done = False
 
     def postProcessLayer(self, layer, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> None:
@@ -153,6 +171,10 @@ class Styler(QgsProcessingLayerPostProcessorInterface):
             self._style(layer)
             layer.triggerRepaint()
             layer.emitStyleChanged()
+            project = context.project()
+            node = project.layerTreeRoot().findLayer(layer.id()) if project else None
+            if node is not None and not self._visible:
+                node.setItemVisibilityChecked(False)
 
 
 _PENDING: list[Styler] = []
@@ -186,6 +208,25 @@ def _style_ramp(layer: QgsRasterLayer, band: int, top: float, colours: tuple[str
     renderer.setClassificationMax(top)
     renderer.createShader(ramp, QgsColorRampShader.Type.Interpolated, QgsColorRampShader.ClassificationMode.Continuous)
     layer.setRenderer(renderer)
+
+
+def _nothing_at_zero() -> QgsRasterTransparency:
+    """Clear pixels, whose uncertainty is 0, let the layer below show through."""
+    pixel = QgsRasterTransparency.TransparentSingleValuePixel()
+    pixel.min = pixel.max = 0.0
+    if hasattr(pixel, "opacity"):  # QGIS 3.38
+        pixel.opacity = 0.0
+    else:
+        pixel.percentTransparent = 100.0
+    transparency = QgsRasterTransparency()
+    transparency.setTransparentSingleValuePixelList([pixel])
+    return transparency
+
+
+def _round_up(value: float) -> float:
+    """The next number of two digits, for a legend that reads well."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.ceil(value / step - 1e-9) * step:.6g}")
 
 
 def _sample(layer: QgsRasterLayer, band: int) -> list[float]:

@@ -38,7 +38,7 @@ def context(frame: Frame, plan: Plan, axis: np.ndarray, pixels: np.ndarray, pool
     if not dates:
         return np.zeros((PER_COMPONENT * len(axis), len(pixels)), np.float32)
     run = map if pool is None else pool.map
-    images = list(run(lambda d: np.nan_to_num(axis @ frame.blocks[d], nan=0.0, posinf=0.0, neginf=0.0), range(dates)))
+    images = list(run(lambda date: _projected(axis, frame.blocks[date]), range(dates)))
     order = sorted(range(dates), key=lambda d: -abs(plan.days[d]))
     before_age = np.full(frame.size, np.inf, np.float32)
     after_age = np.full(frame.size, np.inf, np.float32)
@@ -63,6 +63,12 @@ def context(frame: Frame, plan: Plan, axis: np.ndarray, pixels: np.ndarray, pool
         return _features(*(image.reshape(frame.shape) for image in (before, after, middle)), pixels)
 
     return np.concatenate(list(run(component, range(len(axis)))))
+
+
+def _projected(axis: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Components (K, H * W) of an image; anything where it holds no data."""
+    with np.errstate(invalid="ignore"):
+        return axis @ image
 
 
 def _share(before: np.ndarray, after: np.ndarray) -> np.ndarray:

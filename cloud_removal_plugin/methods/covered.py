@@ -179,7 +179,14 @@ def fit_covered(samples: Sequence[Observation], plan: Plan, seed: tuple[int, ...
     if not known:
         notes.append("With a single other date nothing shows how wrong that is; the error is unknown.")
     fitted = FittedCovered(
-        Needs(32, False, 2), (0, *plan.dates), None, "kriging in time 1.00", tuple(notes), plan, variogram, sigma,
+        Needs(32, False, 2),
+        (0, *plan.dates),
+        None,
+        "kriging in time 1.00",
+        tuple(notes),
+        plan,
+        variogram,
+        sigma,
         scene_mean(samples),
     )
     if known:

@@ -48,7 +48,8 @@ def choose(samples: Sequence[Observation], most: int = MOST) -> tuple[int, ...]:
     ranked = sorted(usable, key=lambda d: ((abs(days[d]) + 5.0) / share[d], d))
     best = ranked[:most]
     if gap_seen.shape[1]:
-        best += _fillers(gap_seen, best, [d for d in range(1, len(days)) if d not in best and share[d] > 0 and enough[d]])
+        left = [d for d in range(1, len(days)) if d not in best and share[d] > 0 and enough[d]]
+        best += _fillers(gap_seen, best, left)
     return tuple(sorted(best))
 
 

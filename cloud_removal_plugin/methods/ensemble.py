@@ -16,13 +16,12 @@ import numpy as np
 from ..errors import Cancelled, InputError
 from ..observation import Observation, Restoration
 from .context import axes
+from .covered import fit_covered
 from .dates import choose
 from .estimate import Estimates, Head, arranged
 from .folds import lattice_step, simulate
-from .covered import fit_covered
 from .frame import Frame, Plan, make_plan, ring
 from .inpainting import REACH, Inpainting, distance
-from .interpolation import scene_mean
 from .local_correction import component_head
 from .members import MARGIN, JointNetworks, SceneModel, WindowEstimator
 from .membrane import spread
@@ -47,6 +46,8 @@ MEMBERS = {
     "gaussian": ("gaussian",),
     "scene_networks": ("networks",),
 }
+LOCAL = ("auto", "fast")
+"""Methods whose Gaussian is corrected locally."""
 LEAST_FOR_NETWORKS = 200
 CHUNK = 16_384
 """Pixels finished at a time, so that they stay in the cache."""
@@ -223,13 +224,24 @@ class SceneEnsemble:
         note = "The target shows too little to learn how it goes with the radar; add other dates of the place."
         return replace(alone, notes=(note, *alone.notes))
 
-    def _learn(self, frames, plan, folds, step, samples, seed, pool, progress) -> FittedEnsemble:
+    def _learn(
+        self,
+        frames: list[Frame],
+        plan: Plan,
+        folds: list[np.ndarray],
+        step: int,
+        samples: Sequence[Observation],
+        seed: tuple[int, ...],
+        pool: Executor | None,
+        progress: Progress,
+    ) -> FittedEnsemble:
+        """The recipe for a target that shows enough of itself."""
         names = MEMBERS[self.name]
         clear = sum(int(frame.clear[::step, ::step].sum()) for frame in frames)
         with_networks = "networks" in names and clear >= LEAST_FOR_NETWORKS and len(plan.sizes) > 1
         if "networks" in names and not with_networks:
             names = tuple(n for n in names if n != "networks") or ("gaussian",)
-        local = self.name == "fast"
+        local = self.name in LOCAL
         progress(0.05, "Fitting the Gaussian")
         sample = draw_sample(frames, folds, step, EM_SAMPLES * 4 // 3, plan, np.random.default_rng([*seed, 21]))
         whole, models = fit_gaussians(sample, plan, pool)
@@ -238,18 +250,25 @@ class SceneEnsemble:
         estimate_parts(parts, frames, models, plan, step, local=local, fill=with_networks, pool=pool)
         low, high, mean = limits(frames, len(plan.days), step)
         model = SceneModel(
-            plan, whole, Head(*component_head(whole)) if local else None, (), np.zeros((0, plan.bands), np.float32),
-            np.zeros(plan.bands, np.float32), low, high, mean,
+            plan,
+            whole,
+            Head(*component_head(whole)) if local else None,
+            (),
+            np.zeros((0, plan.bands), np.float32),
+            np.zeros(plan.bands, np.float32),
+            low,
+            high,
+            mean,
             np.sqrt(np.diag(whole.cov)[-plan.bands :]).astype(np.float32),
         )
         if with_networks:
             progress(0.5, "Training the networks")
             axis = axes(whole.cov[-plan.bands :, -plan.bands :])
-            networks, guard = train_networks(
-                parts, frames, folds, whole, plan, axis, step, seed, pool, progress.check
-            )
+            networks, guard = train_networks(parts, frames, folds, whole, plan, axis, step, seed, pool, progress.check)
             known = len(whole.mean)
-            model = replace(model, networks=networks, axis=axis, guard=guard, joint=JointNetworks(networks, known))
+            joint = JointNetworks(networks, known)
+            head = joint.head.with_below(model.local) if local else joint.head
+            model = replace(model, networks=networks, axis=axis, guard=guard, joint=joint, network_head=head)
         progress(0.8, "Weighing the members")
         every = ("gaussian", *(("networks",) if with_networks else ()), "interpolation", "inpainting")
         trial = run_trial(parts, frames, every, (low, high, mean), step, np.random.default_rng([*seed, 31]), pool)
@@ -269,8 +288,16 @@ class SceneEnsemble:
         rmse = float(np.sqrt(np.mean(np.square(stacked, dtype=np.float64), axis=1)).mean()) if sigma else None
         summary = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(names, weights.mean(axis=1), strict=True))
         return FittedEnsemble(
-            Needs(REACH // 2, model.plan.radar is not None, 1), (0, *model.plan.dates), rmse, summary, (), names, model,
-            weights.astype(np.float32), basis, sigma,
+            Needs(REACH // 2, model.plan.radar is not None, 1),
+            (0, *model.plan.dates),
+            rmse,
+            summary,
+            (),
+            names,
+            model,
+            weights.astype(np.float32),
+            basis,
+            sigma,
         )
 
 

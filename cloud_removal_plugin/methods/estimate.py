@@ -52,8 +52,14 @@ class Estimates:
     def at(self, places: Places) -> Estimates:
         """The estimates of some of the pixels, or in another order."""
         return Estimates(
-            self.gauss[:, places], self.interp[:, places], self.change[:, places], self.log_deviation[:, places],
-            self.age[:, places], self.dated[places], self.extra[:, places], self.fill[:, places],
+            self.gauss[:, places],
+            self.interp[:, places],
+            self.change[:, places],
+            self.log_deviation[:, places],
+            self.age[:, places],
+            self.dated[places],
+            self.extra[:, places],
+            self.fill[:, places],
         )
 
 
@@ -68,6 +74,10 @@ class Head:
     matrix: np.ndarray
     constant: np.ndarray
     _cache: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False)
+
+    def with_below(self, other: Head) -> Head:
+        """Both heads as one, the other's output below this one's."""
+        return Head(np.concatenate((self.matrix, other.matrix)), np.concatenate((self.constant, other.constant)))
 
     def folded(self, gaussian: BlockGaussian, pattern: int) -> tuple[np.ndarray, np.ndarray]:
         """Matrix (C + K, o) and offset (C + K,) that give estimate and head from what ``pattern`` observes."""
@@ -124,7 +134,8 @@ def evaluate(
     codes = fold_rare(frame.codes(pixels), plan.worth, least_group(len(gaussian.mean)))
     if not (codes[1:] >= codes[:-1]).all():
         order = np.argsort(codes, kind="stable")
-        found = evaluate(frame, pixels[order], gaussian, plan, head=head, finish=_moved(finish, order), fill=fill, pool=pool)
+        moved = _moved(finish, order)
+        found = evaluate(frame, pixels[order], gaussian, plan, head=head, finish=moved, fill=fill, pool=pool)
         back = np.empty_like(order)
         back[order] = np.arange(count)
         return found.at(back)

@@ -49,7 +49,7 @@ def simulate(gaps: Sequence[np.ndarray], clears: Sequence[np.ndarray], rng: np.r
 def _window_folds(forms: Sequence[np.ndarray], clear: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The folds of one window."""
     fold = np.full(clear.shape, -1, np.int8)
-    wanted = int(round(SHARE * clear.sum()))
+    wanted = round(SHARE * float(clear.sum()))
     if wanted < 1:
         return fold
     for number in range(FOLDS):

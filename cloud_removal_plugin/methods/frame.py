@@ -96,7 +96,9 @@ def _spectral(spectra: np.ndarray, present: np.ndarray, missing: np.ndarray) -> 
     """Ridge regression of missing on present bands; a constant where no spectrum is known."""
     if spectra.shape[1] < 10:
         return Completion(
-            present, missing, np.full((len(missing), len(present)), 1 / len(present), np.float32),
+            present,
+            missing,
+            np.full((len(missing), len(present)), 1 / len(present), np.float32),
             np.zeros(len(missing), np.float32),
         )
     mean = spectra.mean(axis=1)

@@ -148,7 +148,7 @@ def _features(change: np.ndarray, age: np.ndarray, estimate: np.ndarray) -> list
         np.log1p(age[0]),
         np.log1p(age[1]),
         np.log1p(np.minimum(age[0], age[1])),
-        np.nan_to_num(np.nanmean(estimate, axis=0)) if estimate.size else np.zeros(0, np.float32),
+        np.nan_to_num(estimate.mean(axis=0)),
     ]
 
 
@@ -177,7 +177,9 @@ class Interpolation:
         notes = [] if model else ["Too few clear pixels to measure the interpolation's error; it is unknown."]
         fallback = scene_mean(samples)
         dates = tuple(range(samples[0].shape[0]))
-        return FittedInterpolation(Needs(0, False, 2), dates, rmse, "linear in time 1.00", tuple(notes), model, fallback)
+        return FittedInterpolation(
+            Needs(0, False, 2), dates, rmse, "linear in time 1.00", tuple(notes), model, fallback
+        )
 
 
 def scene_mean(samples: Sequence[Observation]) -> np.ndarray:

@@ -36,7 +36,7 @@ class SceneModel:
         guard: float32 (C,), the networks may leave the Gaussian by no more.
         low, high: float32 (C,), range of every member.
         mean, spread: float32 (C,), the target's mean, from which inpainting starts, and standard deviation.
-        joint: the networks as one.
+        joint: the networks as one. network_head: their first layers, with the local correction's components below.
     """
 
     plan: Plan
@@ -50,6 +50,7 @@ class SceneModel:
     mean: np.ndarray
     spread: np.ndarray
     joint: JointNetworks | None = None
+    network_head: Head | None = None
 
 
 class JointNetworks:
@@ -97,7 +98,7 @@ class WindowEstimator:
             together = context(frame, model.plan, model.axis, np.concatenate(lists), pool)
             stops = np.cumsum([len(part) for part in lists])
             self.around = np.split(together, stops[:-1], axis=1)
-        elif model.local is not None:
+        if model.local is not None:
             self.ridge = self._taught()
         self.lists = lists
 
@@ -113,31 +114,36 @@ class WindowEstimator:
         frame, model, pixels = self.frame, self.model, self.lists[number]
         plan, width = model.plan, self.frame.shape[1]
         if model.joint is not None:
-            found = self._with_networks(pixels, self.around[number])
+            found, components = self._with_networks(pixels, self.around[number])
             members = {"interpolation": found.interp, "gaussian": found.gauss, "networks": found.extra}
         else:
             found = evaluate(frame, pixels, model.gaussian, plan, head=model.local, pool=self.pool)
+            components = found.extra
             members = {"interpolation": found.interp, "gaussian": found.gauss}
-            if self.ridge is not None:
-                local = self.ridge.predict(pixels // width, pixels % width, found.extra)
-                members["gaussian"] = found.gauss + local
+        if self.ridge is not None:
+            local = self.ridge.predict(pixels // width, pixels % width, components)
+            members["gaussian"] = found.gauss + local
         for values in members.values():
             np.clip(values, model.low[:, None], model.high[:, None], out=values)
         return found, members
 
-    def _with_networks(self, pixels: np.ndarray, around: np.ndarray) -> Estimates:
-        """Gaussian and networks in one pass."""
+    def _with_networks(self, pixels: np.ndarray, around: np.ndarray) -> tuple[Estimates, np.ndarray]:
+        """Gaussian, networks and the local correction's components (K, n) in one pass."""
         model = self.model
+        hidden_units = len(model.joint.head.constant)
+        components = np.empty((len(model.network_head.constant) - hidden_units, len(pixels)), np.float32)
         ages = pixel_ages(self.frame, pixels, model.plan)
         limit = model.guard[:, None]
 
-        def finish(where: Places, gauss: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+        def finish(where: Places, gauss: np.ndarray, both: np.ndarray) -> np.ndarray:
             rest = np.concatenate((ages[:, where], around[:, where]))
-            return gauss + np.clip(model.joint.correction(hidden, rest), -limit, limit)
+            components[:, where] = both[hidden_units:]
+            return gauss + np.clip(model.joint.correction(both[:hidden_units], rest), -limit, limit)
 
-        return evaluate(
-            self.frame, pixels, model.gaussian, model.plan, head=model.joint.head, finish=finish, pool=self.pool
+        found = evaluate(
+            self.frame, pixels, model.gaussian, model.plan, head=model.network_head, finish=finish, pool=self.pool
         )
+        return found, components
 
 
 def pixel_ages(frame: Frame, pixels: np.ndarray, plan: Plan) -> np.ndarray:

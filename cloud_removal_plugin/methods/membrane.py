@@ -78,7 +78,7 @@ def _double(coarse: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         pair *= np.float32(0.25)
         merged = [*coarse.shape]
         merged[axis] = 2 * count
-        coarse = np.take(pair.reshape(merged), np.arange(size), axis=axis) if size != 2 * count else pair.reshape(merged)
+        coarse = pair.reshape(merged)[:, :size] if axis == 1 else pair.reshape(merged)[:, :, :size]
     return coarse
 
 

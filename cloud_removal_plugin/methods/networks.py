@@ -97,9 +97,8 @@ def train(
         rng = np.random.default_rng([*seed, 100 + number])
         w1, b1, w2, b2, w3, b3 = _optimise(x, y, rows, rng, check)
         w1 = (w1 / scale[:, None]).T
-        return Network(
-            *(np.ascontiguousarray(a, np.float32) for a in (w1, b1 - w1 @ mean, w2.T, b2, w3.T * size[:, None], b3 * size))
-        )
+        raw = (w1, b1 - w1 @ mean, w2.T, b2, w3.T * size[:, None], b3 * size)
+        return Network(*(np.ascontiguousarray(a, np.float32) for a in raw))
 
     return list(map(one, range(len(blind))) if pool is None else pool.map(one, range(len(blind))))
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 FLOOR = 2e-4
-"""Least standard deviation in reflectance, half a typical quantisation step of stored products times four."""
+"""Least standard deviation in reflectance: two steps of the usual 1/10000 quantisation."""
 NORMAL_90 = 1.645
 """Half width of the central 90 % interval of a normal distribution with sigma 1."""
 _SMALL = 1e-3
@@ -75,7 +75,7 @@ def fit_sigma(features: Sequence[np.ndarray], errors: np.ndarray, fold: np.ndarr
     Returns:
         The model. With fewer than 50 pixels it is a constant.
     """
-    bands, count = errors.shape
+    count = errors.shape[1]
     rmse = np.sqrt(np.mean(np.square(errors, dtype=np.float64), axis=1)) + 1e-6
     last = fold == fold.max() if count else np.zeros(0, bool)
     first = ~last if (~last).sum() >= 50 and last.sum() >= 50 else np.ones(count, bool)
@@ -83,7 +83,8 @@ def fit_sigma(features: Sequence[np.ndarray], errors: np.ndarray, fold: np.ndarr
         last = first
     if count < 50:
         return SigmaModel(rmse, np.zeros(len(features) + 1), *np.zeros((2, len(features))), 1.0)
-    table = np.stack([np.broadcast_to(f, errors.shape)[:, first] for f in features] or [np.zeros_like(errors[:, first])])
+    columns = features or [np.zeros(count, np.float32)]
+    table = np.stack([np.broadcast_to(f, errors.shape)[:, first] for f in columns])
     table = table.reshape(len(table), -1).astype(np.float64)
     low, high = np.quantile(table, (0.005, 0.995), axis=1)
     table = np.clip(table, low[:, None], high[:, None])

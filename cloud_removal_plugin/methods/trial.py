@@ -90,9 +90,7 @@ def draw_sample(
     return Sample(values, codes, fold)
 
 
-def fit_gaussians(
-    sample: Sample, plan: Plan, pool: Executor | None
-) -> tuple[BlockGaussian, list[BlockGaussian]]:
+def fit_gaussians(sample: Sample, plan: Plan, pool: Executor | None) -> tuple[BlockGaussian, list[BlockGaussian]]:
     """The region's Gaussian and one for each simulated gap that never saw it; noise by the first gap."""
     run = map if pool is None else pool.map
     numbers = [k for k in range(3) if (sample.fold == k).sum() >= 10]
@@ -173,9 +171,7 @@ def estimate_parts(
         gauss = part.estimates.gauss
         if local:
             ridge = local_ridge(frame, teachers, found.at(slice(count, None)), 1 / (thin * step) ** 2)
-            gauss = gauss + ridge.predict(
-                pixels // frame.shape[1], pixels % frame.shape[1], part.estimates.extra
-            )
+            gauss = gauss + ridge.predict(pixels // frame.shape[1], pixels % frame.shape[1], part.estimates.extra)
         part.members = {"interpolation": part.estimates.interp, "gaussian": gauss}
 
 
@@ -241,9 +237,7 @@ def network_inputs(estimates: Estimates, surroundings: np.ndarray, keep: np.ndar
     )
 
 
-def _rest_pixels(
-    frame: Frame, fold: np.ndarray, step: int, share: float, rng: np.random.Generator
-) -> np.ndarray:
+def _rest_pixels(frame: Frame, fold: np.ndarray, step: int, share: float, rng: np.random.Generator) -> np.ndarray:
     """Some clear pixels outside all simulated gaps, flat indices."""
     rows, cols = np.nonzero(frame.clear[::step, ::step] & (fold < 0))
     keep = np.sort(rng.permutation(len(rows))[: int(np.ceil(share * len(rows)))])
@@ -305,7 +299,8 @@ def run_trial(
         base = np.stack([np.clip(part.members.get(name, start), low, high) for name in names])
         truth = frame.target[:, part.pixels]
         correction = continued(truth[None] - base, part, pool)
-        keep = np.sort(rng.permutation(part.core)[: int(np.ceil(STACK_SAMPLES * part.core / max(total, STACK_SAMPLES)))])
+        most = int(np.ceil(STACK_SAMPLES * part.core / max(total, STACK_SAMPLES)))
+        keep = np.sort(rng.permutation(part.core)[:most])
         correction = correction[:, :, keep]
         e = part.estimates
         far = distance(part.known)[part.hidden][keep] * step

@@ -70,9 +70,10 @@ def synthetic(dates: int = 5, size: int = 160, seed: int = 0) -> tuple[np.ndarra
         field = ndimage.gaussian_filter(rng.standard_normal((size, size)), 6, mode="wrap")
         thick = np.clip((field - np.quantile(field, 0.8)) / field.std(), 0, 0.5) * 2
         shade = np.roll(thick, (-24, -10), axis=(0, 1))
-        optical[date] = surface * (1 - 0.75 * shade) * (1 - thick) + thick * np.array(
-            [0.6, 0.58, 0.57, 0.6, 0.42, 0.34], np.float32
-        )[:, None, None]
+        optical[date] = (
+            surface * (1 - 0.75 * shade) * (1 - thick)
+            + thick * np.array([0.6, 0.58, 0.57, 0.6, 0.42, 0.34], np.float32)[:, None, None]
+        )
         cloud[date], shadow[date] = thick > 0.25, (shade > 0.7) & (thick == 0)
     return optical, cloud, shadow
 

@@ -53,7 +53,8 @@ def drive_desktop(screen: str, tmp_path: Path) -> Callable[[dict], dict]:
         link.symlink_to(Path("..") / "metadata.txt")
     settings = tmp_path / "gui" / "profiles" / "ci" / "QGIS" / "QGIS3.ini"
     settings.parent.mkdir(parents=True)
-    settings.write_text(PROFILE.format("322"), encoding="utf-8")
+    version = pytest.importorskip("qgis.core", reason="PyQGIS is not installed").Qgis.QGIS_VERSION_INT // 100
+    settings.write_text(PROFILE.format(version), encoding="utf-8")
     run = tmp_path / "run"
     run.mkdir(mode=0o700)
     dropped = ("QT_QPA_PLATFORM", "PYTHONPATH", "QGIS_CUSTOM_CONFIG_PATH", "CLOUD_REMOVAL_RUN")

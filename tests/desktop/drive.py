@@ -165,6 +165,12 @@ class Drive:
 
     def picture(self) -> None:
         iface.mainWindow().grab().save(str(FOLDER / "after.png"))
+        for layer in QgsProject.instance().mapLayersByName("Uncertainty"):
+            QgsProject.instance().layerTreeRoot().findLayer(layer.id()).setItemVisibilityChecked(True)
+        self._step(self.second_picture, 2000)
+
+    def second_picture(self) -> None:
+        iface.mainWindow().grab().save(str(FOLDER / "uncertainty.png"))
         self.report["ok"] = True
         self.leave()
 

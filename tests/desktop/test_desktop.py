@@ -1,4 +1,4 @@
-"""The whole way in the real desktop: layers on the canvas, dialog, Run in the background, the result in the input's look.
+"""The whole way in the real desktop: layers on the canvas, dialog, Run in the background, result in the input's look.
 
 ``CLOUD_REMOVAL_PICTURES`` names a folder that keeps the pictures; without it they go with the temporary files.
 """
@@ -29,7 +29,7 @@ def test_from_the_canvas_to_the_map(drive_desktop, tmp_path: Path) -> None:
             "target": files.optical[files.target],
             "others": others,
             "radar": files.radar,
-            "parameters": {"METHOD": "fast"},
+            "parameters": {"METHOD": os.environ.get("CLOUD_REMOVAL_PICTURE_METHOD", "fast")},
             "rgb": RGB,
             "stretch": STRETCH,
             "folder": str(folder),
@@ -49,6 +49,8 @@ def test_from_the_canvas_to_the_map(drive_desktop, tmp_path: Path) -> None:
     assert restored["stretch"] == pytest.approx(STRETCH)
     assert layers["Uncertainty"]["renderer"] == "singlebandpseudocolor"
     assert layers["Uncertainty"]["legend"]
+    assert restored["visible"]
+    assert report["order"][0] == "Cloud-free raster" or not layers["Uncertainty"]["visible"]
     assert set(layers) == {"Cloud-free raster", "Uncertainty"}
     for name in ("before.png", "dialog.png", "after.png"):
         assert (folder / name).stat().st_size > 10_000

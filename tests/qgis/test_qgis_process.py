@@ -58,7 +58,8 @@ def test_a_scene_is_restored_and_reported_as_json(qgis_process, scene, tmp_path:
     hidden = 32 * 40 / (64 * 80)
     assert results["CLOUD_SHARE"] == pytest.approx(hidden)
     assert results["RESTORED_SHARE"] == pytest.approx(hidden)
-    assert report["log"]["info"][0].startswith("INPUT: S2_20180705.tif: 80 x 64 px, 4 x UInt16")
+    assert report["log"]["info"][0].startswith("INPUT: S2_20180705.tif: 80 x 64 px, 4 bands")
+    assert any("uint16" in line for line in report["log"]["info"])
     restored, cloudy, truth = read(out), read(scene["cloudy"]), np.load(scene["truth"])
     gap = read(scene["mask"])[0] == 1
     assert restored.dtype == np.uint16
@@ -193,7 +194,7 @@ def test_real_scene(qgis_process, data_root: Path, tmp_path: Path) -> None:
     changed = read(sigma)[1] > 0
     np.testing.assert_array_equal(restored[:, ~changed], cloudy[:, ~changed])
     blue = 1
-    assert restored[blue][changed].mean() < cloudy[blue][changed].mean() - 300
+    assert restored[blue][changed].mean() < cloudy[blue][changed].mean() - 100
 
 
 def test_the_installation_is_reported(qgis_process) -> None:

@@ -15,6 +15,7 @@ from qgis.core import (
     QgsPalettedRasterRenderer,
     QgsProcessingContext,
     QgsProcessingException,
+    QgsProcessingFeedback,
     QgsProcessingModelAlgorithm,
     QgsProcessingModelChildAlgorithm,
     QgsProcessingModelChildParameterSource,
@@ -47,7 +48,7 @@ def on_map(path: str, context: QgsProcessingContext) -> QgsRasterLayer:
     loaded = QgsRasterLayer(path, "result")
     QgsProject.instance().addMapLayer(loaded)
     if details.postProcessor():
-        details.postProcessor().postProcessLayer(loaded, context, None)
+        details.postProcessor().postProcessLayer(loaded, context, QgsProcessingFeedback())
     return loaded
 
 
@@ -107,7 +108,7 @@ def test_detection(provider, engine, context, feedback, cloudy: str, other: str)
 
 def test_the_log_names_the_inputs_first(provider, engine, context, feedback, cloudy: str, other: str) -> None:
     run({"INPUT": cloudy, "OTHER_DATES": [other]}, context, feedback)
-    assert feedback.infos[0] == "INPUT: S2_20180705.tif: 40 x 30 px, 4 x UInt16, EPSG:32633"
+    assert feedback.infos[0] == "INPUT: S2_20180705.tif: 40 x 30 px, 4 bands, EPSG:32633"
     assert feedback.infos[1].startswith("OTHER_DATES: S2_20180625.tif")
     assert feedback.warnings == ["A sentence to read."]
     assert feedback.phases[0] == "restoring"
@@ -248,6 +249,13 @@ def test_results_look_as_they_should(provider, engine, context, feedback, styled
         0: "clear", 1: "cloud", 2: "shadow", 255: "no data",
     }  # fmt: skip
     assert clouds.classes()[0].color.alpha() == 0
+    shown = [node.isVisible() for node in QgsProject.instance().layerTreeRoot().findLayers() if node.name() == "result"]
+    assert sorted(shown) == [False, False, True] or hasattr(QgsProcessingContext.LayerDetails, "layerSortKey")
+
+
+@pytest.mark.parametrize(("value", "rounded"), [(0.012892, 0.013), (40.0, 40.0), (99.2, 100.0), (1.01e-5, 1.1e-5)])
+def test_legends_end_in_two_digits(value: float, rounded: float) -> None:
+    assert styling._round_up(value) == pytest.approx(rounded)
 
 
 def test_a_grey_layer_gives_a_grey_result(provider, engine, context, feedback, cloudy: str) -> None:

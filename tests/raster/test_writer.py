@@ -206,9 +206,7 @@ def tiny_disk(tmp_path):
     place = tmp_path / "disk"
     place.mkdir()
     try:
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(place)], check=True, capture_output=True
-        )
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(place)], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("mounting a small file system needs root")
     yield place
@@ -221,9 +219,10 @@ def test_full_disk_for_real(like, tiny_disk, monkeypatch, compress):
     monkeypatch.setattr(writer, "LEAST_FREE_BYTES", 0)
     grid = Grid(like.crs_wkt, like.transform, 1024, 1024)
     noise = np.random.default_rng(0).integers(1, 65_535, (4, 256, 1024)).astype(np.uint16)
-    with pytest.raises(OutputError, match="disk"), RasterWriter(
-        str(tiny_disk / "out.tif"), like, grid, compress=compress
-    ) as out:
+    with (
+        pytest.raises(OutputError, match="disk"),
+        RasterWriter(str(tiny_disk / "out.tif"), like, grid, compress=compress) as out,
+    ):
         for row in range(0, 1024, 256):
             out.write(noise, Window(row, 0, 256, 1024))
     assert listing(tiny_disk) == []
