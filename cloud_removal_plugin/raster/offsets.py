@@ -56,7 +56,7 @@ def decide(darkest: float | None, declared: float | None, where: str, day: date 
     if darkest is None:
         return Decision(0.0, "Nothing says whether the +1000 of baseline 04.00 is inside; taken as not.", open=True)
     if darkest < DARKEST_WITH_OFFSET:
-        return Decision(0.0, f"No offset: the darkest pixels lie at {darkest:.0f}.")
+        return Decision(0.0, f"No offset: its darkest pixels lie below the {OFFSET_DN:.0f} that an offset adds.")
     recent = day is not None and day >= BASELINE_0400
     if darkest <= DARK_TARGET or recent:
         return Decision(-OFFSET_DN, _inside(darkest), check=True, open=True)
