@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("torch", reason="the networks need PyTorch")
 pytest.importorskip("safetensors", reason="golden cases are safetensors files")
 
+from tests.models import golden_detector_runs as detectors
 from tests.models import golden_runs as runs
 from tests.models import golden_series_runs as series
 from tests.models.golden_files import Case, all_cases, golden_folders
@@ -27,6 +28,9 @@ RUNNERS: dict[str, Callable[[Case], None]] = {
     "tuacr_": runs.run_tuacr,
     "tuacr_pipeline": runs.run_tuacr_pipeline,
     "preproc_norm_": runs.run_scaling,
+    "preproc_mask_": detectors.run_score,
+    "detector_s2cloudless": detectors.run_s2cloudless,
+    "detector_qa_tables": detectors.run_qa_tables,
     "seq2point_preproc": runs.run_seq2point_scaling,
     "utilise_": series.run_utilise,
     "utilise_positional_encoder": series.run_positions,
@@ -47,7 +51,6 @@ RUNNERS: dict[str, Callable[[Case], None]] = {
 METRICS = "metrics are computed by the evaluation, a later issue"
 CALIBRATION = "calibration and deep ensembles belong to the evaluation, a later issue"
 PREVIEWS = "previews belong to the evaluation, a later issue"
-MASKS = "masks and detectors of the published pipelines, a later issue"
 GAPS = "interpolators of the published code and gap simulation, a later issue"
 LOSSES = "losses of the training, a later issue"
 STEPS = "training steps, a later issue"
@@ -60,8 +63,6 @@ WAITING: dict[str, str] = {
     "uncrtaints_calibration": CALIBRATION,
     "uncrtaints_ensemble": CALIBRATION,
     "crsystem_preview": PREVIEWS,
-    "preproc_mask": MASKS,
-    "detector_": MASKS,
     "utilise_interpolators": GAPS,
     "utilise_impaired_frames": GAPS,
     "utilise_mask_filling": GAPS,
