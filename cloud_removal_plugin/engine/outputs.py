@@ -43,7 +43,9 @@ class Outputs:
         self._stack = ExitStack()
         info, grid, forbid = self._info, scene.grid, job.inputs
         try:
-            self._restored = self._stack.enter_context(RasterWriter(job.output, info, grid, forbid=forbid))
+            self._restored = self._stack.enter_context(
+                RasterWriter(job.output, info, grid, mask=info.mask_band, forbid=forbid)
+            )
             self._sigma = self._clouds = None
             if job.uncertainty:
                 names = [info.descriptions[band] or f"Band {band + 1}" for band in self._bands]
@@ -73,16 +75,17 @@ class Outputs:
     def __exit__(self, *error: object) -> None:
         self._stack.__exit__(*error)  # type: ignore[arg-type]
 
-    def copy(self, window: Window, raw: np.ndarray, classes: np.ndarray) -> None:
+    def copy(self, window: Window, raw: np.ndarray, outside: np.ndarray | None, classes: np.ndarray) -> None:
         """Write a window without gaps as it came.
 
         Args:
             window: in pixels of the grid.
             raw: (count, H, W) numbers as the input stores them.
+            outside: bool (H, W), pixels that the input's mask band hides; None without such a band.
             classes: uint8 (H, W), none of them hidden.
         """
-        self._restored.write(raw, window)
-        valid = self._valid(raw)
+        valid = self._valid(raw, outside)
+        self._write_restored(raw, valid, window)
         self.shares.valid += int(valid.sum())
         if self._sigma:
             self._sigma.write(_masked_zeros(len(self._bands), valid), window)
@@ -90,25 +93,33 @@ class Outputs:
             self._clouds.write(np.where(valid, classes, NO_DATA)[None].astype(np.uint8), window)
 
     def merge(
-        self, window: Window, raw: np.ndarray, classes: np.ndarray, reflectance: np.ndarray, sigma: np.ndarray
+        self,
+        window: Window,
+        raw: np.ndarray,
+        outside: np.ndarray | None,
+        classes: np.ndarray,
+        reflectance: np.ndarray,
+        sigma: np.ndarray,
     ) -> None:
         """Write a window with gaps: kept pixels bit for bit, hidden ones restored where the method knew how.
 
         Args:
             window: in pixels of the grid.
             raw: (count, H, W) numbers as the input stores them; changed in place.
+            outside: bool (H, W), pixels that the input's mask band hides; None without such a band.
             classes: uint8 (H, W).
             reflectance, sigma: float32 (C, H, W); NaN = unknown.
         """
         gap = hidden(classes)
-        valid = self._valid(raw) | gap
+        seen = self._valid(raw, outside)
+        valid = seen | gap
         known = gap & np.isfinite(reflectance).all(axis=0)
         stored = to_stored(reflectance[:, known], self._radiometry, raw.dtype, self._nodata())
         for place, band in enumerate(self._bands):
             raw[band][known] = stored[place]
         if self._info.alpha:
             raw[self._info.alpha - 1][known] = _opaque(raw.dtype)
-        self._restored.write(raw, window)
+        self._write_restored(raw, seen | known, window)
         self.shares.valid += int(valid.sum())
         self.shares.hidden += int(gap.sum())
         self.shares.restored += int(known.sum())
@@ -120,7 +131,12 @@ class Outputs:
         if self._clouds:
             self._clouds.write(np.where(valid, classes, NO_DATA)[None].astype(np.uint8), window)
 
-    def _valid(self, raw: np.ndarray) -> np.ndarray:
+    def _write_restored(self, raw: np.ndarray, valid: np.ndarray, window: Window) -> None:
+        self._restored.write(raw, window)
+        if self._info.mask_band:
+            self._restored.write_mask(valid, window)
+
+    def _valid(self, raw: np.ndarray, outside: np.ndarray | None) -> np.ndarray:
         """True (H, W) where at least one reflectance band of the input's own numbers holds data."""
         empty = np.ones(raw.shape[1:], bool)
         for band, nodata in zip(self._bands, self._radiometry.nodata, strict=True):
@@ -129,6 +145,8 @@ class Outputs:
                 break
         if self._info.alpha:
             empty |= raw[self._info.alpha - 1] == 0
+        if outside is not None:
+            empty |= outside
         return ~empty
 
     def _nodata(self) -> float | None:

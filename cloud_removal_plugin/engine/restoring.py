@@ -50,6 +50,7 @@ class _Task:
 class _Read:
     task: _Task
     raw: np.ndarray
+    outside: np.ndarray | None
     classes: np.ndarray
     wide: Window
     observation: Observation | None
@@ -136,8 +137,9 @@ class Restoring:
         """Read what a window needs: the input's own numbers, and an observation where there is a gap."""
         core = task.window
         raw = self._scene.readers[0].read_raw(core)
+        outside = self._scene.readers[0].read_hidden(core)
         if task.fit is None:
-            return _Read(task, raw, self._masks.read(0, core), core, None)
+            return _Read(task, raw, outside, self._masks.read(0, core), core, None)
         halo = task.fit.fitted.needs.halo
         wide = core.pad(halo, halo, FADE_PX + halo, FADE_PX + halo).clip(*self._scene.grid.shape)
         kept = self._kept
@@ -148,13 +150,13 @@ class Restoring:
             found = [self._masks.read(date, wide) for date in task.fit.dates]
             classes = found[0]
             observation = self._scene.observe(wide, task.fit.dates, found, self._pool)
-        return _Read(task, raw, classes[core.slices(wide)], wide, observation)
+        return _Read(task, raw, outside, classes[core.slices(wide)], wide, observation)
 
     def _restored(self, item: _Read, fade: Fade, outputs: Outputs) -> Callable[[], None]:
         """Restore one window; returns what the writing thread is to do with it."""
         core, fit = item.task.window, item.task.fit
         if fit is None or item.observation is None:
-            return lambda: outputs.copy(core, item.raw, item.classes)
+            return lambda: outputs.copy(core, item.raw, item.outside, item.classes)
         since = time.perf_counter()
         restoration = fit.fitted.restore(item.observation, pool=self._pool)
         height, width = self._scene.grid.shape
@@ -168,7 +170,7 @@ class Restoring:
         faded = fade.add(core, beyond.width - core.width, beyond.height - core.height, both)
         bands = len(self._scene.bands)
         self.times.add("restore", since)
-        return lambda: outputs.merge(core, item.raw, item.classes, faded[:bands], faded[bands:])
+        return lambda: outputs.merge(core, item.raw, item.outside, item.classes, faded[:bands], faded[bands:])
 
 
 def _reduced(observation: Observation, dates: Sequence[int]) -> Observation:

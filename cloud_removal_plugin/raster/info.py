@@ -91,6 +91,11 @@ class RasterInfo:
         return self.dtypes[0]
 
     @property
+    def mask_band(self) -> bool:
+        """Whether a mask band or .msk file tells which pixels hold data, rather than nodata or an alpha band."""
+        return self.has_mask and self.alpha is None
+
+    @property
     def shape(self) -> tuple[int, int]:
         """(rows, columns)."""
         return self.height, self.width

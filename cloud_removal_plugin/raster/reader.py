@@ -142,6 +142,24 @@ class OpticalReader:
         except (RasterioError, OSError) as error:
             raise read_error(self.info, error) from error
 
+    def read_hidden(self, window: Window) -> np.ndarray | None:
+        """Bool (H, W), True where the file's mask band hides a pixel of its own; None where it has no such band.
+
+        Raises:
+            InputError: the mask cannot be read.
+        """
+        if not self.info.mask_band:
+            return None
+        hidden = np.ones((window.height, window.width), bool)
+        inside = self._inside(window)
+        if inside.pixels:
+            try:
+                with self._lock:
+                    hidden[inside.slices(window)] = self._hidden(inside)
+            except (RasterioError, OSError) as error:
+                raise read_error(self.info, error) from error
+        return hidden
+
     def read_with_raw(self, window: Window, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """:meth:`read_raw` and :meth:`read` of one window for the price of one read (same grid only)."""
         raw = self.read_raw(window)

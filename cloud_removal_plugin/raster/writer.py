@@ -162,6 +162,7 @@ class RasterWriter:
         colorinterp: Sequence[str] | None = None,
         compress: str | None = None,
         predictor: int | None = None,
+        mask: bool = False,
         forbid: Sequence[str] = (),
     ) -> None:
         """Check the target and open a temporary file beside it.
@@ -177,6 +178,7 @@ class RasterWriter:
             tags: of the dataset.
             compress: 'zstd', 'deflate' or 'none'; None = :func:`default_codec`.
             predictor: TIFF predictor; None = 2 for integers, 3 for floats.
+            mask: whether :meth:`write_mask` will tell which pixels hold data, in a mask band inside the file.
             forbid: see :func:`check_target`.
 
         Raises:
@@ -192,6 +194,7 @@ class RasterWriter:
         self._part = part_path(self.path)
         kept = self.count == like.count
         colours = like.colorinterp if kept and colorinterp is None else colorinterp or ["undefined"] * self.count
+        self._mask = mask
         self._check_space()
         options = _creation_options(self.dtype, self.count, colours, compress or default_codec(), predictor)
         self._dataset = self._create(options)
@@ -275,6 +278,21 @@ class RasterWriter:
         place = rasterio.windows.Window(window.col, window.row, window.width, window.height)
         try:
             self._dataset.write(pixels, indexes=indexes, window=place)
+        except (RasterioError, OSError) as error:
+            raise failure(self._name, self._folder, error.__cause__ or error) from error
+
+    def write_mask(self, valid: np.ndarray, window: Window) -> None:
+        """Write which pixels (bool (H, W), True = data) of a window hold data; needs ``mask``.
+
+        Raises:
+            OutputError: the disk is full or refuses.
+        """
+        if not self._mask:
+            raise ValueError("The writer was opened without a mask band.")
+        place = rasterio.windows.Window(window.col, window.row, window.width, window.height)
+        try:
+            with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+                self._dataset.write_mask(valid, window=place)
         except (RasterioError, OSError) as error:
             raise failure(self._name, self._folder, error.__cause__ or error) from error
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import rasterio
+from rasterio.enums import MaskFlags
 
 from cloud_removal_plugin.engine.plan import core_px, plan, sample_windows, survey
 from cloud_removal_plugin.errors import Cancelled, CloudRemovalError
@@ -147,6 +148,21 @@ def test_nan_and_infinite_pixels_come_back_as_they_were(make_series, make_job, d
     assert np.isnan(out[:, 3, 4]).all()
     assert (out[:, 5, 6] == np.inf).all()
     assert np.isfinite(out[:, series.cloud]).all()
+
+
+def test_a_mask_band_survives_and_gains_what_was_restored(make_series, make_job, do):
+    series = make_series()
+    outside = np.zeros((96, 80), bool)
+    outside[:, 70:] = True
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(series.target, "r+") as file:
+        file.write_mask(~outside)
+    result = do(make_job(series))
+    with rasterio.open(result.output) as file:
+        valid = file.dataset_mask() > 0
+        assert MaskFlags.per_dataset in file.mask_flag_enums[0]
+        np.testing.assert_array_equal(file.read()[:, ~series.cloud], pixels(series.target)[:, ~series.cloud])
+    np.testing.assert_array_equal(valid, ~outside | series.cloud)
+    assert np.isnan(pixels(result.uncertainty)[:, outside & ~series.cloud]).all()
 
 
 def test_what_lies_beyond_a_regions_reach_changes_nothing(make_series, make_job, do, monkeypatch):
