@@ -97,6 +97,13 @@ install_venv() {
         say "s2cloudless could not be installed; cloud detection will use its rules instead."
 }
 
+link_checkout() {
+    # so that `.venv/bin/python benchmarks/accuracy.py` finds the packages of this checkout from any folder
+    local folder
+    folder=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    printf '%s\n' "$root" >"$folder/cloud_removal_checkout.pth"
+}
+
 fingerprint() { # of everything that decides what .venv holds
     { cat requirements.txt constraints.txt tools/setup.sh; "$system_python" --version || true; } 2>/dev/null |
         sha256sum | cut -d' ' -f1
@@ -117,6 +124,7 @@ if [ -n "$missing" ] || [ "$(cat "$stamp" 2>/dev/null)" != "$want" ]; then
     [ -z "$missing" ] || install_packages "$missing"
     want=$(fingerprint)
     install_venv
+    link_checkout
     printf '%s\n' "$want" >"$stamp"
     say "Set-up complete after $((SECONDS - began)) s."
 fi
