@@ -13,9 +13,11 @@ pytest.importorskip("torch", reason="the networks need PyTorch")
 pytest.importorskip("safetensors", reason="golden cases are safetensors files")
 
 from tests.models import golden_detector_runs as detectors
+from tests.models import golden_evaluation_runs as evaluation
 from tests.models import golden_gap_runs as gaps
 from tests.models import golden_runs as runs
 from tests.models import golden_series_runs as series
+from tests.models import golden_training_runs as training
 from tests.models.golden_files import Case, all_cases, golden_folders
 
 RUNNERS: dict[str, Callable[[Case], None]] = {
@@ -50,34 +52,29 @@ RUNNERS: dict[str, Callable[[Case], None]] = {
     "clearvision_full_mask": series.run_clearvision_mask,
     "clearvision_removal": series.run_clearvision_removal,
     "clearvision_full_removal": series.run_clearvision_removal,
+    "metrics_": evaluation.run_metrics,
+    "dsen2cr_metrics": evaluation.run_dsen2cr_metrics,
+    "seq2point_metrics": evaluation.run_seq2point_metrics,
+    "utilise_metrics": evaluation.run_utilise_metrics,
+    "uncrtaints_calibration": evaluation.run_calibration,
+    "uncrtaints_ensemble": evaluation.run_ensemble,
+    "crsystem_preview": evaluation.run_previews,
+    "uncrtaints_loss": training.run_uncrtaints_loss,
+    "tuacr_losses": training.run_tuacr_losses,
+    "utilise_losses": training.run_series_losses,
+    "seq2point_perceptual": training.run_perceptual,
+    "dsen2cr_nadam": training.run_nadam,
+    "clearvision_train": training.run_clearvision_step,
+    "seq2point_train": training.run_seq2point_steps,
+    "utilise_train": training.run_utilise_steps,
+    "aligncr_loader": training.run_m3rcr_loader,
+    "seq2point_sampling": training.run_date_choices,
+    "utilise_collate": training.run_collate,
 }
 """Prefix of a case's name to what runs it; the longest prefix that fits counts."""
 
-METRICS = "metrics are computed by the evaluation, a later issue"
-CALIBRATION = "calibration and deep ensembles belong to the evaluation, a later issue"
-PREVIEWS = "previews belong to the evaluation, a later issue"
-LOSSES = "losses of the training, a later issue"
-STEPS = "training steps, a later issue"
 SAMPLING = "loaders and sampling of the training data, a later issue"
 WAITING: dict[str, str] = {
-    "metrics_": METRICS,
-    "dsen2cr_metrics": METRICS,
-    "seq2point_metrics": METRICS,
-    "utilise_metrics": METRICS,
-    "uncrtaints_calibration": CALIBRATION,
-    "uncrtaints_ensemble": CALIBRATION,
-    "crsystem_preview": PREVIEWS,
-    "uncrtaints_loss": LOSSES,
-    "tuacr_losses": LOSSES,
-    "utilise_losses": LOSSES,
-    "seq2point_perceptual": LOSSES,
-    "dsen2cr_nadam": STEPS,
-    "clearvision_train": STEPS,
-    "seq2point_train": STEPS,
-    "utilise_train": STEPS,
-    "aligncr_loader": SAMPLING,
-    "seq2point_sampling": SAMPLING,
-    "utilise_collate": SAMPLING,
 }
 """Families that wait for the issue that builds them; who builds one takes its row out."""
 

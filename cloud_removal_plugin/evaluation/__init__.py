@@ -1,0 +1,1 @@
+"""Judges a restoration: measures as each paper defines them, calibration, figures, plots and reports."""
