@@ -23,7 +23,7 @@ from ..gui import styling
 from . import inputs, running
 from .base import CloudRemovalAlgorithm
 
-METHODS = ("auto", "s2cloudless", "rules")
+METHODS = ("auto", "s2cloudless", "rules", "dsen2cr", "sen12mscrts", "cloud_cloudshadow", "uncrtaints")
 
 
 class DetectClouds(CloudRemovalAlgorithm):

@@ -20,14 +20,14 @@ import numpy as np
 from ..errors import Cancelled, InputError
 from ..raster.grid import Grid
 from ..raster.windows import CORE_PX, Window, cores
-from . import firstpass, rules, s2cloudless, shadows
+from . import firstpass, published, rules, s2cloudless, shadows
 from .cues_store import CuesStore
 from .firstpass import Plan
 from .morphology import closing, dilate, remove_specks
 from .temporal import LEAST_DATES
 
 CLEAR, CLOUD, SHADOW, NO_DATA = 0, 1, 2, 255
-METHODS: tuple[str, ...] = ("auto", "s2cloudless", "rules")
+METHODS: tuple[str, ...] = ("auto", "s2cloudless", "rules", *published.METHODS)
 THRESHOLD = 0.5
 """Cloud probability above which a pixel is cloud: where precision and recall met on the labelled scenes."""
 
@@ -81,6 +81,7 @@ def detect_scene(
     write: Callable[[int, Window, np.ndarray, np.ndarray], None],
     pool: Executor | None = None,
     sun_azimuth: Sequence[float | None] | None = None,
+    sun_elevation: Sequence[float | None] | None = None,
     core: int = CORE_PX,
 ) -> list[str]:
     """Classify every date of a scene, streaming.
@@ -89,7 +90,8 @@ def detect_scene(
         readers: one a date, on ``grid``; all with the same bands as the first, or some of them.
         grid: the scene's grid.
         days: days of the dates; only their number is used, clear ground is compared over all dates.
-        method: 'auto' (rules and the series, s2cloudless where it applies and is installed), 's2cloudless', 'rules'.
+        method: 'auto' (rules and the series, s2cloudless where it applies and is installed), 's2cloudless', 'rules', or
+            one of :data:`published.METHODS`, which take each date by itself, with their own threshold and growth.
         threshold: cloud probability 0..1 above which a pixel is cloud; None = 0.5.
         dilate: pixels by which masks are grown; None = 80 m.
         report: called with the share done, 0..1.
@@ -98,6 +100,7 @@ def detect_scene(
             window; classes 0 clear, 1 cloud, 2 shadow, 255 no data; probability of cloud or shadow, NaN = no data.
         pool: threads for the dates of one window; its tasks start no tasks of their own.
         sun_azimuth: degrees clockwise from north for every date, None where not known.
+        sun_elevation: degrees above the horizon for every date, None where not known.
         core: edge of the windows in pixels.
 
     Returns:
@@ -111,12 +114,20 @@ def detect_scene(
     """
     if len(readers) != len(days):
         raise InputError(f"{len(readers)} layers but {len(days)} dates were given. Give one date a layer.")
+    if method in published.METHODS:
+        bands = published.bands_of(method, readers[0].bands, readers[0].level)
+        run = published.Run(
+            grid, pool.map if pool else map, report or (lambda _: None), cancelled or (lambda: False), write, core
+        )
+        with ExitStack() as stack:
+            reads = [_reads(_narrow(reader, bands, stack), bands) for reader in readers]
+            return published.detect_dates(method, reads, run, threshold, dilate)
     with ExitStack() as stack:
         scene = _Scene(readers, grid, method, pool, stack, core)
         scene.first_pass(_share(report, 0.0, 0.75), cancelled)
         limit = THRESHOLD if threshold is None else float(threshold)
         scale = Scale(default_dilate(grid.pixel_m) if dilate is None else max(0, int(dilate)), _clean_px(grid.pixel_m))
-        scene.find_shadows(limit, sun_azimuth)
+        scene.find_shadows(limit, sun_azimuth, sun_elevation)
         scene.second_pass(limit, scale, write, _share(report, 0.75, 1.0), cancelled)
         return scene.notes
 
@@ -207,7 +218,12 @@ class _Scene:
         self._cloud_map[here] = np.rint(cloud)
         self._dark_map[here] = np.rint(dark)
 
-    def find_shadows(self, threshold: float, sun_azimuth: Sequence[float | None] | None) -> None:
+    def find_shadows(
+        self,
+        threshold: float,
+        sun_azimuth: Sequence[float | None] | None,
+        sun_elevation: Sequence[float | None] | None,
+    ) -> None:
         """The direction of the shadows and where they are to be expected, for every date."""
         cell_m = self.grid.pixel_m * self._cell
         for date in range(len(self._readers)):
@@ -215,8 +231,9 @@ class _Scene:
             cloud = np.clip(self._cloud_map[date] / np.float32(firstpass.PROBABILITY_STEPS * 2 * threshold), 0, 1)
             dark = np.clip((1.0 - table[self._dark_map[date]]) / 0.5, 0, 1)
             azimuth = sun_azimuth[date] if sun_azimuth is not None else None
-            offset = shadows.find_offset(cloud.astype(np.float32), dark.astype(np.float32), cell_m, azimuth)
-            self._expected.append(shadows.expect(cloud, offset, cell_m))
+            elevation = sun_elevation[date] if sun_elevation is not None else None
+            offset = shadows.find_offset(cloud.astype(np.float32), dark.astype(np.float32), cell_m, azimuth, elevation)
+            self._expected.append(shadows.expect(cloud, offset, cell_m, elevation))
             self._tables.append(table)
 
     def second_pass(
@@ -358,6 +375,11 @@ def _narrow(reader: Reader, bands: tuple[str, ...], stack: ExitStack) -> Reader:
     if reopen is None or tuple(reader.bands) == bands:
         return reader
     return stack.enter_context(reopen(bands))
+
+
+def _reads(reader: Reader, bands: tuple[str, ...]) -> Callable[[Window], np.ndarray]:
+    """A function that reads any window's planes of ``bands``."""
+    return lambda window: _reading(reader, bands, window)()
 
 
 def _reading(reader: Reader, bands: tuple[str, ...], window: Window) -> Callable[[], np.ndarray]:

@@ -19,6 +19,9 @@ from .morphology import dilate
 REACH_M = 3000.0
 """Farthest that a shadow is looked for: cloud top at 3 km with the sun 45 degrees high."""
 
+LOWEST_SUN, HIGHEST_SUN = 18.4, 71.6
+"""Degrees between which the reach follows the sun: three times and a third of it."""
+
 LEAST_Z = 4.5
 """Height of the correlation's peak above its surroundings, in standard deviations, from which it is believed."""
 
@@ -57,7 +60,20 @@ class Expectation:
     reach: np.ndarray
 
 
-def find_offset(cloud: np.ndarray, dark: np.ndarray, cell_m: float, sun_azimuth: float | None = None) -> Offset | None:
+def reach_m(sun_elevation: float | None) -> float:
+    """Farthest that a shadow is looked for, in metres: the shadow of a cloud top at 3 km where the sun is known."""
+    if sun_elevation is None:
+        return REACH_M
+    return REACH_M / math.tan(math.radians(min(max(sun_elevation, LOWEST_SUN), HIGHEST_SUN)))
+
+
+def find_offset(
+    cloud: np.ndarray,
+    dark: np.ndarray,
+    cell_m: float,
+    sun_azimuth: float | None = None,
+    sun_elevation: float | None = None,
+) -> Offset | None:
     """Find the offset from clouds to shadows.
 
     Args:
@@ -65,6 +81,7 @@ def find_offset(cloud: np.ndarray, dark: np.ndarray, cell_m: float, sun_azimuth:
         dark: float32 (h, w), how shadow-like the clear part of each cell is, 0..1.
         cell_m: edge of a cell in metres.
         sun_azimuth: degrees clockwise from north, where known; shadows then lie on the opposite side.
+        sun_elevation: degrees above the horizon, where known; shadows then reach as far as a low or high sun throws.
 
     Returns:
         The offset, or None where no direction stands out.
@@ -72,7 +89,7 @@ def find_offset(cloud: np.ndarray, dark: np.ndarray, cell_m: float, sun_azimuth:
     factor = max(1, math.ceil(max(cloud.shape) / _LARGEST))
     if factor > 1:
         cloud, dark, cell_m = shrink(cloud, factor), shrink(dark, factor), cell_m * factor
-    reach = min(int(REACH_M / cell_m), max(cloud.shape) - 1)
+    reach = min(int(reach_m(sun_elevation) / cell_m), max(cloud.shape) - 1)
     weight = 1.0 - cloud
     if reach < 2 or cloud.sum() < 4 or (dark * weight).sum() < 4:
         return None
@@ -115,17 +132,20 @@ def shrink(values: np.ndarray, factor: int) -> np.ndarray:
     return rows.reshape(*lead, height // factor, width // factor, factor).mean(axis=-1, dtype=np.float32)
 
 
-def expect(cloud: np.ndarray, offset: Offset | None, cell_m: float) -> Expectation:
+def expect(
+    cloud: np.ndarray, offset: Offset | None, cell_m: float, sun_elevation: float | None = None
+) -> Expectation:
     """Where shadows of these clouds may lie.
 
     Args:
         cloud: float32 (h, w), cloud share of each cell.
         offset: from :func:`find_offset`.
         cell_m: edge of a cell in metres.
+        sun_elevation: see :func:`find_offset`.
     """
     mask = cloud > 0.25
     near = dilate(mask, max(1, round(NEAR_M / cell_m)))
-    radius = max(1, round(REACH_M / cell_m))
+    radius = max(1, round(reach_m(sun_elevation) / cell_m))
     reach = dilate(np.pad(mask, radius, constant_values=True), radius)[radius:-radius, radius:-radius]
     behind = None
     if offset is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..clouds import published
 from ..clouds.detect import detect_scene
 from ..errors import InputError
 from ..raster.classes import NO_DATA
@@ -45,10 +46,12 @@ def detect(
                 known = np.where(classes == NO_DATA, np.nan, probability).astype(np.float32)
                 probability_out.write(known[None], window)
 
+        # the published detectors take each date by itself: the other dates have nothing to say
+        dates = slice(1) if job.method in published.METHODS else slice(None)
         notes = detect_scene(
-            scene.readers, scene.grid, scene.days, method=job.method, threshold=job.threshold,
+            scene.readers[dates], scene.grid, scene.days[dates], method=job.method, threshold=job.threshold,
             dilate=job.dilate if job.dilate >= 0 else None, report=progress.phase("Finding clouds"),
-            cancelled=progress.asked, write=keep, pool=threads,
+            cancelled=progress.asked, write=keep, pool=threads, **scene.sun(dates),
         )  # fmt: skip
         if not counted["valid"]:
             raise InputError(f"{Path(job.input).name} holds no data in this extent: there is nothing to look at.")

@@ -69,6 +69,7 @@ class Masks:
             cancelled=progress.asked,
             write=self._keep,
             pool=pool,
+            **self._scene.sun(),
         )
 
     def _keep(self, date: int, window: Window, classes: np.ndarray, _probability: np.ndarray) -> None:

@@ -22,6 +22,7 @@ from ..raster.offsets import agree
 from ..raster.radar import RadarReader
 from ..raster.radiometry import Radiometry, recognise
 from ..raster.reader import OpticalReader
+from ..raster.sun import sun_of
 from ..raster.windows import Window
 from .job import Job
 
@@ -97,6 +98,11 @@ class Scene:
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
+
+    def sun(self, dates: slice = slice(None)) -> dict[str, list[float | None]]:
+        """Where the sun stood on some dates, as arguments of detection; None where a layer's tags do not say."""
+        places = [sun_of(layer.info) for layer in self.layers[dates]]
+        return {"sun_azimuth": [s.azimuth for s in places], "sun_elevation": [s.elevation for s in places]}
 
     def observe(
         self, window: Window, dates: Sequence[int], classes: Sequence[np.ndarray], pool: Executor

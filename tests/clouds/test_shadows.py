@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from cloud_removal_plugin.clouds import shadows
 from cloud_removal_plugin.clouds.shadows import expect, find_offset, shrink
 
 
@@ -59,3 +60,16 @@ def test_shrink_repeats_the_edge() -> None:
     assert small.shape == (2, 3)
     assert small[1, 2] == 14
     assert small[0, 0] == 3
+
+
+def test_reach_follows_the_sun() -> None:
+    """A low sun throws shadows farther than a high one; unknown, it counts as 45 degrees high."""
+    assert shadows.reach_m(None) == pytest.approx(shadows.reach_m(45.0)) == pytest.approx(shadows.REACH_M)
+    assert shadows.reach_m(20.0) > 2 * shadows.REACH_M
+    assert shadows.reach_m(1.0) == pytest.approx(3 * shadows.REACH_M, rel=1e-2)
+    cloud = np.zeros((120, 120), np.float32)
+    cloud[20:26, 60:66] = 1
+    dark = np.roll(cloud, 50, axis=0)  # 5 km to the south
+    assert shadows.find_offset(cloud, dark, 100.0, 0.0, 20.0).rows == 50
+    near = shadows.find_offset(cloud, dark, 100.0, 0.0, 60.0)
+    assert near is None or near.rows <= 18

@@ -46,7 +46,15 @@ CHOICES = {
     ("removeclouds", "METHOD"): ["auto", "fast", "gaussian", "scene_networks", "interpolation", "inpainting"],
     ("removeclouds", "SENSOR"): ["auto", "sentinel2", "landsat", "hls", "planet", "generic"],
     ("removeclouds", "DEVICE"): ["auto", "cpu", "cuda"],
-    ("detectclouds", "METHOD"): ["auto", "s2cloudless", "rules"],
+    ("detectclouds", "METHOD"): [
+        "auto",
+        "s2cloudless",
+        "rules",
+        "dsen2cr",
+        "sen12mscrts",
+        "cloud_cloudshadow",
+        "uncrtaints",
+    ],
 }
 ADVANCED = {"SENSOR", "REFLECTANCE_SCALE", "REFLECTANCE_OFFSET", "DILATE", "DEVICE", "MEMORY_MB", "SEED"}
 
