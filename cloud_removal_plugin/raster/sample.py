@@ -26,6 +26,9 @@ FEW_PX = 500
 
 COARSE_EDGE = 512
 
+STRIP_PX = 1 << 22
+"""Numbers that are decoded at a time when every n-th pixel is wanted."""
+
 
 def sample_windows(info: RasterInfo) -> list[Window]:
     """Small windows spread over the raster; the whole raster where it is small.
@@ -40,9 +43,17 @@ def sample_windows(info: RasterInfo) -> list[Window]:
     affordable = int(DECODED_SHARE * height * width / (block * rows_of_blocks))
     edge = int(np.sqrt(min(max(affordable, LEAST_WINDOWS), MOST_WINDOWS)))
     h, w = min(WINDOW_PX, height), min(WINDOW_PX, width)
-    rows = [int((height - h) * (i + 0.5) / edge) for i in range(edge)]
-    cols = [int((width - w) * (i + 0.5) / edge) for i in range(edge)]
+    rows, cols = (
+        [_in_block(int((length - size) * (i + 0.5) / edge), size, block, length) for i in range(edge)]
+        for length, size, block in zip((height, width), (h, w), info.block_shape, strict=True)
+    )
     return [Window(r, c, h, w) for r in rows for c in cols]
+
+
+def _in_block(start: int, size: int, block: int, length: int) -> int:
+    """``start`` moved back until ``size`` pixels from it lie in one block, where a block holds so many."""
+    over = start % block + size - block if block >= size else 0
+    return start - max(over, 0)
 
 
 def sample(info: RasterInfo, bands: tuple[int, ...], enough: int = FEW_PX) -> np.ndarray:
@@ -86,8 +97,26 @@ def coarse(info: RasterInfo, bands: tuple[int, ...], edge: int = COARSE_EDGE) ->
 
 
 def _coarse(src: DatasetReader, info: RasterInfo, bands: tuple[int, ...], edge: int = COARSE_EDGE) -> np.ndarray:
-    shape = (len(bands), min(info.height, edge), min(info.width, edge))
-    return src.read(list(bands), out_shape=shape).reshape(len(bands), -1)
+    """Every n-th pixel, (C, N); from overviews where the file has them.
+
+    Without overviews the rows of blocks are read one after the other and thinned here: GDAL's own nearest
+    resampling looks every pixel's block up again and takes a hundred times as long.
+    """
+    shape = (min(info.height, edge), min(info.width, edge))
+    if shape == info.shape or all(src.overviews(band) for band in bands):
+        return src.read(list(bands), out_shape=(len(bands), *shape)).reshape(len(bands), -1)
+    rows, cols = (((np.arange(n) + 0.5) * size / n).astype(int) for n, size in zip(shape, info.shape, strict=True))
+    height = max(1, info.block_shape[0])
+    together = height * max(1, STRIP_PX // (height * info.width * len(bands)))
+    parts = []
+    for strip in np.split(rows, np.flatnonzero(np.diff(rows // together)) + 1):
+        window = RioWindow(0, int(strip[0]), info.width, int(strip[-1] - strip[0]) + 1)
+        if height == 1 and len(strip) * 4 < window.height:  # rows that nobody asked for would be most of the work
+            lines = [src.read(list(bands), window=RioWindow(0, int(row), info.width, 1)) for row in strip]
+            parts.append(np.concatenate(lines, axis=1)[:, :, cols])
+        else:
+            parts.append(src.read(list(bands), window=window)[:, strip - strip[0]][:, :, cols])
+    return np.concatenate(parts, axis=1).reshape(len(bands), -1)
 
 
 def _with_data(values: np.ndarray, info: RasterInfo, bands: tuple[int, ...]) -> np.ndarray:
