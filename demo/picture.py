@@ -13,6 +13,7 @@ _INK = "#22303c"
 _QUIET = "#66747f"
 _KEPT = "#e9edf0"
 _COLOURS = 256
+_NO_DITHER = 0  # Image.Dither.NONE, a name that Pillow has only since 9.1 (Ubuntu 22.04 is older)
 _PANEL_IN = 2.95
 _DPI = 100
 
@@ -148,4 +149,4 @@ def _save(figure, path: Path) -> None:
     buffer.seek(0)
     path.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(buffer) as image:
-        image.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+        image.convert("RGB").quantize(_COLOURS, dither=_NO_DITHER).save(path, optimize=True)
