@@ -19,12 +19,18 @@ LEAST_FREE_BYTES = 4 << 20
 """A window is not handed to GDAL with less than this left beside it: GDAL tells a full disk only on its log."""
 
 
-def check_target(path: str, forbid: Iterable[str] = ()) -> None:
+PAGES = (".html", ".htm")
+FIGURES = (".json", ".csv")
+_KINDS = {EXTENSIONS: "a GeoTIFF", PAGES: "an HTML", FIGURES: "a JSON or CSV"}
+
+
+def check_target(path: str, forbid: Iterable[str] = (), endings: tuple[str, ...] = EXTENSIONS) -> None:
     """Refuse, before any work, a path that nothing can be written to.
 
     Args:
-        path: of the raster to be written.
+        path: of the file to be written.
         forbid: paths of the job's inputs (and of its other outputs).
+        endings: what its name may end with: :data:`EXTENSIONS`, :data:`PAGES` or :data:`FIGURES`.
 
     Raises:
         OutputError: no or an unknown extension, folder missing or not writable, file write-protected, equal to one
@@ -33,10 +39,11 @@ def check_target(path: str, forbid: Iterable[str] = ()) -> None:
     folder, name = os.path.split(os.path.abspath(path))
     if not path:
         raise OutputError("The output has no file name. Choose where the result is to be written.")
-    if not name.lower().endswith(EXTENSIONS):
-        raise OutputError(f"Output '{name}' is not a GeoTIFF name. End it with .tif.")
+    if not name.lower().endswith(endings):
+        ways = " or ".join(dict.fromkeys(ending for ending in endings if ending not in (".tiff", ".htm")))
+        raise OutputError(f"Output '{name}' is not {_KINDS.get(endings, 'a known')} name. End it with {ways}.")
     if os.path.isdir(path):
-        raise OutputError(f"Output '{path}' is a folder. Add a file name that ends with .tif.")
+        raise OutputError(f"Output '{path}' is a folder. Add a file name that ends with {endings[0]}.")
     if not os.path.isdir(folder):
         raise OutputError(f"Output '{name}' cannot be written: the folder '{folder}' does not exist. Create it first.")
     for other in forbid:
