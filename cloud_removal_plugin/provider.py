@@ -10,9 +10,17 @@ from qgis.PyQt.QtGui import QIcon
 from .algorithms.base import version
 from .algorithms.checkinstallation import CheckInstallation
 from .algorithms.detectclouds import DetectClouds
+from .algorithms.importweights import ImportWeights
+from .algorithms.listmodels import ListModels
 from .algorithms.removeclouds import RemoveClouds
 
-ALGORITHMS = (RemoveClouds, DetectClouds, CheckInstallation)
+ALGORITHMS = (
+    RemoveClouds,
+    DetectClouds,
+    CheckInstallation,
+    ImportWeights,
+    ListModels,
+)
 RASTER_EXTENSIONS = ["tif", "tiff"]
 """What the engine writes; QGIS refuses others before a run."""
 

@@ -23,6 +23,7 @@ FLOOR = {
     "datasets": 1.5,  # upper neighbour of raster and models on floor 1
     "models": 1, "ext": 1, "raster": 1,
     "observation": 0, "bands": 0, "errors": 0,
+    "weights": 0.5,  # knows the errors; standard library alone, so that QGIS may read it
 }  # fmt: skip
 DOORS_OF_FLOOR_4 = {"engine.job", "engine.launch"}
 QGIS = {"qgis", "osgeo", "processing", "PyQt5", "PyQt6", "sip"}

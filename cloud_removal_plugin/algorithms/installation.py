@@ -9,6 +9,7 @@ import subprocess  # nosec B404
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from qgis.core import Qgis
@@ -75,15 +76,17 @@ def plugin_side() -> list[Item]:
     section = tr("Plugin")
     sources = sorted(path.name for path in (PACKAGE / "ext").glob("*") if path.suffix in (".cpp", ".cu", ".so", ".pyd"))
     kernel = ", ".join(sources) if sources else tr("not part of this release; nothing needs it")
-    folders = (PACKAGE / "weights", PACKAGE.parent / "weights")
-    files = [path for folder in folders for path in folder.glob("*.safetensors")]
-    weights = ", ".join(sorted(path.name for path in files)) or tr(
-        "none are part of this release, and none are needed: the methods learn from the scene"
+    folder = Path(settings.weights_folder())
+    files = sorted(path.name for path in folder.glob("*.safetensors")) if folder.is_dir() else []
+    weights = (
+        f"{folder}: {', '.join(files)}"
+        if files
+        else tr("none in {folder}, and none are needed: the methods learn from the scene").format(folder=folder)
     )
     return [
         Item(section, tr("Version"), version() or tr("unknown")),
         Item(section, tr("Compiled kernel"), kernel),
-        Item(section, tr("Weights"), weights),
+        Item(section, tr("Weights of networks"), weights),
         Item(section, tr("Where jobs run"), _place()),
     ]
 

@@ -12,8 +12,11 @@ from typing import Any
 
 from ..errors import InputError
 
-KINDS: tuple[str, ...] = ("restore", "detect")
-"""What a job can do: restore hidden pixels, or only find clouds."""
+KINDS: tuple[str, ...] = ("restore", "detect", "import", "models")
+"""What a job can do: restore hidden pixels, only find clouds, import weights of a network, list the networks."""
+
+RASTER_KINDS: tuple[str, ...] = ("restore", "detect")
+"""Kinds that read and write rasters."""
 
 DEVICES: tuple[str, ...] = ("auto", "cpu", "cuda")
 """What an analyst can choose for DEVICE."""
@@ -28,13 +31,14 @@ class Job:
 
     Attributes:
         kind: one of :data:`KINDS`.
-        input: path of the cloudy raster.
-        output: path of the restored raster (kind 'restore') or of the classes (kind 'detect').
+        input: path of the cloudy raster; of the checkpoint for kind 'import'.
+        output: path of the restored raster (kind 'restore'), of the classes ('detect'), of a web page
+            ('import', 'models'; '' = not wanted).
         other_dates: paths of the other acquisitions.
         radar: path of the Sentinel-1 raster, '' without.
         cloud_mask: path of the mask of ``input``, '' = detect.
         other_masks: masks in the order of ``other_dates``; '' inside it = detect that date.
-        method: name of a restorer, or of a detector for kind 'detect'.
+        method: name of a restorer, of a detector for kind 'detect', of a network or 'auto' for kind 'import'.
         dates: acquisition dates as the analyst typed them, ``input`` first; '' = from names and tags.
         extent: (xmin, ymin, xmax, ymax) in the CRS of ``input``; None = all.
         sensor: 'auto' or a sensor of :mod:`cloud_removal_plugin.bands`.
@@ -45,6 +49,7 @@ class Job:
         seed: start of every random choice.
         threshold: cloud probability (0..1) from which a pixel is cloud; None = the detector's own.
         uncertainty, clouds, probability: paths of optional outputs, '' = not wanted.
+        weights: folder of the networks' weights, '' = as :func:`weights.folder.weights_folder` finds it.
     """
 
     kind: str
@@ -68,6 +73,7 @@ class Job:
     uncertainty: str = ""
     clouds: str = ""
     probability: str = ""
+    weights: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what no run could do.
@@ -80,8 +86,10 @@ class Job:
         if self.device not in DEVICES:
             raise InputError(f"There is no device '{self.device}'. Use one of: {', '.join(DEVICES)}.")
         for name in ("input", "output"):
-            if not getattr(self, name):
+            if self.kind in RASTER_KINDS and not getattr(self, name):
                 raise InputError(f"The job does not say its {name} raster. Give the path of a file.")
+        if self.kind == "import" and not self.input:
+            raise InputError("The job does not say which checkpoint to import. Give the path of a file.")
         if self.dilate < AUTO_DILATE_PX:
             raise InputError(f"'dilate' is {self.dilate}; use 0 or more pixels, or {AUTO_DILATE_PX} for automatic.")
         for name in ("memory_mb", "seed"):
@@ -123,13 +131,15 @@ class Result:
     """What a run produced.
 
     Attributes:
-        output, uncertainty, clouds, probability: paths written, '' = not wanted.
+        output, uncertainty, clouds, probability: paths written, '' = not wanted. ``output`` of kind 'import' is
+            the file in the weights folder.
         cloud_share: share of the scene's valid pixels hidden by cloud or shadow, 0..1.
         restored_share: share of the scene's valid pixels that were restored, 0..1.
         expected_rmse: reflectance, from simulated gaps; None = unknown.
         seconds: wall time of the run.
         method_used: what ran, with the weights of its members where it has some.
         warnings: sentences that the analyst should read.
+        report: lines of text, from the kinds that write no raster.
     """
 
     output: str
@@ -142,6 +152,7 @@ class Result:
     seconds: float = 0.0
     method_used: str = ""
     warnings: tuple[str, ...] = field(default=())
+    report: str = ""
 
     def to_json(self) -> str:
         """The result as one line of JSON (NaN and infinity, which JSON lacks, become unknown)."""

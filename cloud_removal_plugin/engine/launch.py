@@ -79,7 +79,7 @@ def shutdown() -> None:
 def _absolute(job: Job) -> Job:
     """The job with full paths: the worker's current folder is another one."""
     outputs = {name: os.path.abspath(getattr(job, name)) for name in _OUTPUTS if getattr(job, name)}
-    inputs = {name: _full(getattr(job, name)) for name in ("input", "radar", "cloud_mask")}
+    inputs = {name: _full(getattr(job, name)) for name in ("input", "radar", "cloud_mask", "weights")}
     lists = {name: tuple(_full(path) for path in getattr(job, name)) for name in ("other_dates", "other_masks")}
     return replace(job, **outputs, **inputs, **lists)
 

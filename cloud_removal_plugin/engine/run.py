@@ -18,13 +18,14 @@ from .progress import Cancel, Log, Report
 from .restoration import restore
 from .scene import Scene
 from .threads import pool, single_threaded
+from .weights import import_weights, list_models
 
 BLOCK_CACHE_MB = 256
 """GDAL's block cache: one row of blocks of every layer must fit, or overlapping windows decode everything twice."""
 
 
 def run(job: Job, report: Report, cancelled: Cancel, log: Log) -> Result:
-    """Do a job over whole rasters.
+    """Do a job: over whole rasters, or with the networks' weights.
 
     Args:
         job: what to do.
@@ -40,6 +41,9 @@ def run(job: Job, report: Report, cancelled: Cancel, log: Log) -> Result:
         Cancelled: the analyst cancelled; nothing was written.
     """
     started = time.perf_counter()
+    if job.kind in ("import", "models"):
+        result = import_weights(job, report, cancelled, log) if job.kind == "import" else list_models(job, report, log)
+        return replace(result, seconds=time.perf_counter() - started)
     for target in job.outputs:
         check_target(target, job.inputs)
     if len(set(job.outputs)) < len(job.outputs):

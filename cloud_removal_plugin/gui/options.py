@@ -1,4 +1,7 @@
-"""The plugin's page in Settings > Options: which Python does the work. Imported with the desktop only."""
+"""The plugin's page in Settings > Options: which Python does the work, where weights lie.
+
+Imported with the desktop only.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ ICON = str(Path(__file__).parent / "icon.svg")
 
 
 class OptionsPage(QgsOptionsPageWidget):
-    """One row: the interpreter."""
+    """Two rows: the interpreter, and the folder of the networks' weights."""
 
     def __init__(self, parent=None) -> None:
         super().__init__(parent)
@@ -34,10 +37,23 @@ class OptionsPage(QgsOptionsPageWidget):
         layout = QFormLayout(self)
         layout.addRow(tr("Python interpreter"), self._interpreter)
         layout.addRow(hint)
+        self._weights = QgsFileWidget(self)
+        self._weights.setStorageMode(QgsFileWidget.StorageMode.GetDirectory)
+        self._weights.setFilePath(settings.chosen_weights_folder())
+        layout.addRow(tr("Folder of network weights"), self._weights)
+        where = QLabel(
+            tr(
+                "Where 'Import weights' puts the weights of published networks. Leave it empty for a folder among your "
+                "own data. The environment variable CLOUD_REMOVAL_WEIGHTS overrides this."
+            )
+        )
+        where.setWordWrap(True)
+        layout.addRow(where)
 
     def apply(self) -> None:
         """Called by the options dialog when the analyst accepts it."""
         settings.set_interpreter(self._interpreter.filePath())
+        settings.set_weights_folder(self._weights.filePath())
 
 
 class OptionsPageFactory(QgsOptionsWidgetFactory):

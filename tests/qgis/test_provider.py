@@ -34,6 +34,8 @@ KEYS = {
     ),
     "detectclouds": ("INPUT", "OTHER_DATES", "METHOD", "THRESHOLD", "DILATE", "OUTPUT", "PROBABILITY"),
     "checkinstallation": ("OUTPUT_HTML_FILE",),
+    "importweights": ("NETWORK", "CHECKPOINT", "OUTPUT_HTML_FILE"),
+    "listmodels": ("OUTPUT_HTML_FILE",),
 }  # fmt: skip
 OUTPUTS = {
     "removeclouds": (
@@ -41,11 +43,18 @@ OUTPUTS = {
     ),
     "detectclouds": ("OUTPUT", "PROBABILITY", "CLOUD_SHARE", "SECONDS", "METHOD_USED"),
     "checkinstallation": ("OUTPUT_HTML_FILE", "REPORT", "PROBLEMS"),
+    "importweights": ("OUTPUT_HTML_FILE", "WEIGHTS", "NETWORK_FOUND", "REPORT"),
+    "listmodels": ("OUTPUT_HTML_FILE", "REPORT", "WITH_WEIGHTS"),
 }  # fmt: skip
 CHOICES = {
     ("removeclouds", "METHOD"): ["auto", "fast", "gaussian", "scene_networks", "interpolation", "inpainting"],
     ("removeclouds", "SENSOR"): ["auto", "sentinel2", "landsat", "hls", "planet", "generic"],
     ("removeclouds", "DEVICE"): ["auto", "cpu", "cuda"],
+    ("importweights", "NETWORK"): [
+        "auto", "dsen2cr", "dsen2cr_nosar", "glfcr", "uncrtaints_mono", "uncrtaints", "tuacr", "utilise_earthnet2021",
+        "utilise_sen12mscrts", "utilise_sen12mscrts_s1", "clearvision_mask", "clearvision_removal", "aligncr",
+        "seq2point", "seq2point_nosar", "seq2point_pairwise", "baseline_resnet",
+    ],
     ("detectclouds", "METHOD"): [
         "auto",
         "s2cloudless",
@@ -63,7 +72,7 @@ def algorithm(name: str) -> QgsProcessingAlgorithm:
     return QgsApplication.processingRegistry().createAlgorithmById(f"cloudremoval:{name}")
 
 
-def test_the_provider_lists_exactly_the_three(provider) -> None:
+def test_the_provider_lists_exactly_these(provider) -> None:
     assert provider.id() == "cloudremoval"
     assert {item.name() for item in provider.algorithms()} == set(KEYS)
     for item in provider.algorithms():

@@ -1,0 +1,161 @@
+"""Jobs about the networks themselves: importing a checkpoint, and the table of what there is."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+
+from ..errors import Cancelled, CloudRemovalError, OutputError
+from ..models.records import RECORDS, Record
+from ..weights.folder import find, publish, weights_folder
+from ..weights.known import of_network
+from .job import Job, Result
+from .progress import Cancel, Log, Report
+
+_STYLE = (
+    "body{font-family:sans-serif}table{border-collapse:collapse}td,th{text-align:left;vertical-align:top;"
+    "padding:3px 10px;border-bottom:1px solid #ccc}"
+)
+
+
+def folder_of(job: Job) -> Path:
+    """The weights folder of a job."""
+    return Path(job.weights) if job.weights else weights_folder()
+
+
+def import_weights(job: Job, report: Report, cancelled: Cancel, log: Log) -> Result:
+    """Convert a checkpoint and put it into the weights folder.
+
+    Raises:
+        CloudRemovalError, Cancelled: nothing was written.
+    """
+    from ..models.conversion import convert
+
+    if job.output and not os.access(Path(job.output).resolve().parent, os.W_OK):
+        raise OutputError(f"The report cannot be written to '{job.output}'. Choose another file.")
+    report(0.05, "Reading the checkpoint")
+    converted = convert(job.input, job.method)
+    if cancelled():
+        raise Cancelled
+    report(0.7, "Writing the weights")
+    entry, folder = converted.record, folder_of(job)
+    target, kept = publish(entry.name, folder, converted.write)
+    lines = [
+        f"Network: {entry.title} ({entry.name}), {entry.paper}, {entry.link}",
+        f"Read from: {converted.source.path} ({converted.source.form})",
+        f"SHA-256 of that file: {converted.source.sha256} ({_recognised(converted.facts)})",
+        f"Entries: {len(converted.entries)}, all shapes as the network has them",
+        f"Configuration: {_configuration(converted.config)}",
+        f"Licence of the weights: {entry.licence}",
+        f"Stored as: {target}",
+    ]
+    if kept:
+        lines.append(f"Other weights of this network were there before; they are kept as: {kept}")
+    for line in lines:
+        log("info", line)
+    if job.output:
+        _write(job.output, _page(f"Weights of {entry.title}", "<ul>" + "".join(map(_item, lines)) + "</ul>"))
+    report(1.0, "Done")
+    return Result(output=str(target), method_used=entry.name, report="\n".join(lines))
+
+
+def _recognised(facts: dict[str, str]) -> str:
+    return f"published as {facts['known']}" if facts.get("known") else "no published digest to compare it with is known"
+
+
+def _configuration(config: dict[str, object]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in config.items()) or "as published"
+
+
+def list_models(job: Job, report: Report, log: Log) -> Result:
+    """The table of networks: what they need, whether weights are there, where to get them, licence.
+
+    Raises:
+        OutputError: the page cannot be written.
+    """
+    report(0.1, "Looking at the weights")
+    folder = folder_of(job)
+    rows = [_row(entry, folder) for entry in RECORDS.values()]
+    there = sum(row[4].startswith("there") for row in rows)
+    lines = [f"Weights folder: {folder}", f"Networks: {len(rows)}, with weights: {there}"]
+    for row in rows:
+        lines += ["", *(f"{name}: {value}" for name, value in zip(_COLUMNS, row, strict=True))]
+    if job.output:
+        _write(job.output, _page("Networks of Cloud Removal", f"<p>{escape(lines[0])}</p>{_table(rows)}"))
+    for line in lines:
+        log("info", line)
+    report(1.0, "Done")
+    return Result(output=job.output, method_used=str(there), report="\n".join(lines))
+
+
+_COLUMNS = ("Network", "What it is", "Needs", "Resolution", "Weights", "Where to get them", "Licence", "Accuracy")
+
+
+def _row(entry: Record, folder: Path) -> tuple[str, ...]:
+    try:
+        stored = find(entry.name, folder)
+        state = f"there: {stored.path.name}, imported from {stored.source}" if stored else "not there"
+    except CloudRemovalError as error:
+        state = f"damaged: {error}"
+    files = [
+        f"{item.file} at {item.address}" + (f" ({item.note})" if item.note else "") for item in of_network(entry.name)
+    ]
+    figures = f"{entry.accuracy} ({entry.accuracy_source})" if entry.accuracy else "none verified"
+    return (
+        entry.name,
+        f"{entry.title}; {entry.paper}, {entry.link}",
+        needs(entry),
+        f"{entry.gsd_m:g} m",
+        state,
+        "; ".join(files) or entry.weights,
+        entry.licence,
+        figures,
+    )
+
+
+def needs(entry: Record) -> str:
+    """What layers a network wants, in one phrase."""
+    least, most = entry.dates
+    dates = f"{least} date" + ("s" if least != 1 else "")
+    if most == 0:
+        dates = f"{least} or more dates"
+    elif most != least:
+        dates = f"{least} to {most} dates"
+    radar = ", radar (VV and VH)" if entry.radar == "required" else ""
+    return f"{entry.sensor}; {len(entry.bands)} bands ({', '.join(entry.bands)}){radar}; {dates}"
+
+
+def _table(rows: Iterable[tuple[str, ...]]) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in _COLUMNS)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _item(line: str) -> str:
+    return f"<li>{escape(line)}</li>"
+
+
+def _page(title: str, body: str) -> str:
+    """A complete page without links to anything outside it."""
+    return (
+        f'<!DOCTYPE html><html><head><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style></head>'
+        f"<body><h2>{escape(title)}</h2>{body}</body></html>\n"
+    )
+
+
+def _write(path: str, page: str) -> None:
+    """Write the page beside its place, then move it there."""
+    target = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(prefix=".page.", suffix=".part", dir=target.resolve().parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(page)
+        Path(name).chmod(0o644)
+        os.replace(name, target)
+    except OSError as error:
+        raise OutputError(
+            f"The report cannot be written to '{path}' ({error.strerror}). Choose another file."
+        ) from error

@@ -1,0 +1,99 @@
+"""Where the analyst's weights lie: one file a network, in a folder that no update of the plugin touches."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import OutputError
+from .stored import Stored, read_header
+
+VARIABLE = "CLOUD_REMOVAL_WEIGHTS"
+"""Environment variable that names the folder and goes before the setting."""
+
+SUFFIX = ".safetensors"
+
+
+def weights_folder(chosen: str = "") -> Path:
+    """The weights folder: the environment's, else the analyst's setting, else one in their data folder."""
+    named = os.environ.get(VARIABLE, "").strip() or chosen.strip()
+    return Path(named).expanduser() if named else _data_folder() / "cloud_removal" / "weights"
+
+
+def _data_folder() -> Path:
+    """Where programs keep a person's data on this system."""
+    home = Path.home()
+    if os.name == "nt":
+        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return home / "Library" / "Application Support"
+    return Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+
+
+def path_of(network: str, folder: Path) -> Path:
+    """Where the weights of a network are looked for."""
+    return folder / f"{network}{SUFFIX}"
+
+
+def find(network: str, folder: Path) -> Stored | None:
+    """The stored weights of a network, None where there are none.
+
+    Raises:
+        InputError: the file is there but damaged, or belongs to another network.
+    """
+    path = path_of(network, folder)
+    return read_header(path, network) if path.is_file() else None
+
+
+def publish(network: str, folder: Path, write: Callable[[Path], None]) -> tuple[Path, Path | None]:
+    """Put new weights of a network into the folder; whatever goes wrong, nothing half-written is left.
+
+    Args:
+        network: name in the registry.
+        folder: made if it is not there.
+        write: writes the file at the path that it is given.
+
+    Returns:
+        The new file, and where other weights of the same network, which it replaced, were kept (None: there were none).
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    target, kept = path_of(network, folder), None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{network}.", suffix=".part", dir=folder)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            temporary.chmod(0o644)
+            if target.is_file() and target.read_bytes() != temporary.read_bytes():
+                kept = _unused(target)
+                os.replace(target, kept)
+            os.replace(temporary, target)
+        except BaseException:
+            if kept is not None and not target.exists():
+                os.replace(kept, target)
+            raise
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                temporary.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"The weights cannot be written to '{folder}' ({error.strerror or error}). Make room or choose another "
+            f"folder in the options of Cloud Removal, or with {VARIABLE}."
+        ) from error
+    return target, kept
+
+
+def _unused(path: Path) -> Path:
+    """A name beside ``path`` that no file has: dsen2cr.old1.safetensors."""
+    number = 1
+    while (found := path.with_name(f"{path.stem}.old{number}{path.suffix}")).exists():
+        number += 1
+    return found
