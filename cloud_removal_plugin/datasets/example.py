@@ -1,0 +1,32 @@
+"""What every reader yields for training: an observation, and what its target date should have been."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..observation import Observation
+
+
+@dataclass(frozen=True)
+class Example:
+    """One sample in physical units.
+
+    Attributes:
+        observation: what a method may see. ``optical[0]`` is the target date as it was seen: cloudy, or NaN where only
+            other dates serve as input.
+        target: float32 (C, H, W), reflectance that the restoration should give, NaN = unknown.
+        name: file or sample, for tables.
+        series: float32 (T, C, H, W), the truth of every date of the observation where the data set has it
+            (gaps are simulated), else None.
+        crs: WKT, '' without georeference.
+        transform: six numbers of the upper left corner's affine transform, () without.
+    """
+
+    observation: Observation
+    target: np.ndarray
+    name: str
+    series: np.ndarray | None = None
+    crs: str = ""
+    transform: tuple[float, ...] = field(default=())
