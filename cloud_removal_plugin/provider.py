@@ -10,6 +10,7 @@ from qgis.PyQt.QtGui import QIcon
 from .algorithms.base import version
 from .algorithms.checkinstallation import CheckInstallation
 from .algorithms.detectclouds import DetectClouds
+from .algorithms.evaluaterestoration import EvaluateRestoration
 from .algorithms.importweights import ImportWeights
 from .algorithms.listmodels import ListModels
 from .algorithms.removeclouds import RemoveClouds
@@ -17,6 +18,7 @@ from .algorithms.removeclouds import RemoveClouds
 ALGORITHMS = (
     RemoveClouds,
     DetectClouds,
+    EvaluateRestoration,
     CheckInstallation,
     ImportWeights,
     ListModels,

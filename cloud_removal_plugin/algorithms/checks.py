@@ -82,6 +82,19 @@ def outputs_problem(outputs: Iterable[str], inputs: Iterable[str]) -> str:
     return ""
 
 
+def files_problem(outputs: Iterable[tuple[str, tuple[str, ...]]], inputs: Iterable[str]) -> str:
+    """Whether a file output (path, endings that it may have) is of an unknown kind or would overwrite an input."""
+    sources = list(inputs)
+    for path, endings in outputs:
+        if path and not path.lower().endswith(endings):
+            sentence = tr("The output '{name}' has an unknown ending. Choose a file whose name ends in {endings}.")
+            return sentence.format(name=os.path.basename(path), endings=tr(" or ").join(endings))
+        if path and any(same_file(path, source) for source in sources):
+            sentence = tr("The output '{name}' is one of the inputs. Choose another file.")
+            return sentence.format(name=os.path.basename(path))
+    return ""
+
+
 def _date(text: str) -> datetime.date | None:
     for form, length in _DATE_FORMATS:
         if len(text) == length:

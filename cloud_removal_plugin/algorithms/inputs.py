@@ -69,8 +69,9 @@ def problem(
     parameters: dict[str, Any],
     context: QgsProcessingContext,
     outputs: Sequence[str],
+    main: str = "INPUT",
 ) -> str:
-    """One sentence on what keeps these parameters from running, '' = nothing."""
+    """One sentence on what keeps these parameters from running, '' = nothing; ``main``: the main raster's key."""
     keys = raster_keys(algorithm)
     missing = running.dependency_problem()
     if missing:
@@ -79,9 +80,9 @@ def problem(
         sentence = layers.unreadable(parameters, key, title, context)
         if sentence:
             return sentence
-    target = algorithm.parameterAsRasterLayer(parameters, "INPUT", context)
+    target = algorithm.parameterAsRasterLayer(parameters, main, context)
     if target is None:
-        return algorithm.invalidRasterError(parameters, "INPUT")
+        return algorithm.invalidRasterError(parameters, main)
     others = layers.rasters(algorithm, parameters, "OTHER_DATES", context)
     masks = layers.count(parameters, "OTHER_MASKS", context)
     if masks and masks != len(others):
@@ -100,19 +101,24 @@ def problem(
     )
 
 
-def read(algorithm: QgsProcessingAlgorithm, parameters: dict[str, Any], context: QgsProcessingContext) -> Inputs:
-    """Snapshot every raster.
+def read(
+    algorithm: QgsProcessingAlgorithm,
+    parameters: dict[str, Any],
+    context: QgsProcessingContext,
+    main: str = "INPUT",
+) -> Inputs:
+    """Snapshot every raster; ``main`` is the key of the main one.
 
     Raises:
-        QgsProcessingException: the cloudy raster cannot be read.
+        QgsProcessingException: the main raster cannot be read.
     """
-    target = algorithm.parameterAsRasterLayer(parameters, "INPUT", context)
+    target = algorithm.parameterAsRasterLayer(parameters, main, context)
     if target is None:
-        raise QgsProcessingException(algorithm.invalidRasterError(parameters, "INPUT"))
+        raise QgsProcessingException(algorithm.invalidRasterError(parameters, main))
     others = {
         key: tuple(layers.snapshot(layer) for layer in layers.rasters(algorithm, parameters, key, context))
         for key in raster_keys(algorithm)
-        if key != "INPUT"
+        if key != main
     }
     extent = _extent(algorithm, parameters, context, target) if _has(algorithm, parameters, "EXTENT") else None
     corners = (extent.xMinimum(), extent.yMinimum(), extent.xMaximum(), extent.yMaximum()) if extent else None

@@ -12,8 +12,9 @@ from typing import Any
 
 from ..errors import InputError
 
-KINDS: tuple[str, ...] = ("restore", "detect", "import", "models")
-"""What a job can do: restore hidden pixels, only find clouds, import weights of a network, list the networks."""
+KINDS: tuple[str, ...] = ("restore", "detect", "import", "models", "evaluate", "simulate")
+"""What a job can do: restore hidden pixels, only find clouds, import weights of a network, list the networks, judge
+restored layers, lay simulated clouds over a layer."""
 
 RASTER_KINDS: tuple[str, ...] = ("restore", "detect")
 """Kinds that read and write rasters."""
@@ -49,6 +50,17 @@ class Job:
         seed: start of every random choice.
         threshold: cloud probability (0..1) from which a pixel is cloud; None = the detector's own.
         uncertainty, clouds, probability: paths of optional outputs, '' = not wanted.
+        page: path of an HTML report ('restore', 'evaluate'), '' = not wanted.
+        restored: paths of the layers that kind 'evaluate' judges; ``input`` is then the reference, ``output`` the error
+            ('' = not wanted).
+        cloudy, sigma, land_cover: paths of what else is known of them: the cloudy layer, the uncertainty of the first
+            restored one, land-cover classes.
+        metrics_as: name of a convention of :mod:`cloud_removal_plugin.evaluation.conventions`.
+        figures: path of a JSON or CSV file of the figures, '' = not wanted.
+        cover, size_m, haze: simulated clouds: share of the scene (0..1), typical size in metres, and how
+            much of them is thin (0..1).
+        sun_azimuth, sun_elevation: degrees; None = from the tags of ``input``.
+        donor_masks: paths of masks of other dates whose shapes are laid over ``input`` instead of made-up clouds.
         weights: folder of the networks' weights, '' = as :func:`weights.folder.weights_folder` finds it.
     """
 
@@ -74,6 +86,19 @@ class Job:
     clouds: str = ""
     probability: str = ""
     weights: str = ""
+    page: str = ""
+    restored: tuple[str, ...] = ()
+    cloudy: str = ""
+    sigma: str = ""
+    land_cover: str = ""
+    metrics_as: str = "field"
+    figures: str = ""
+    cover: float = 0.3
+    size_m: float = 1500.0
+    haze: float = 0.3
+    sun_azimuth: float | None = None
+    sun_elevation: float | None = None
+    donor_masks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what no run could do.
@@ -86,7 +111,8 @@ class Job:
         if self.device not in DEVICES:
             raise InputError(f"There is no device '{self.device}'. Use one of: {', '.join(DEVICES)}.")
         for name in ("input", "output"):
-            if self.kind in RASTER_KINDS and not getattr(self, name):
+            needed = name == "input" or self.kind in (*RASTER_KINDS, "simulate")
+            if self.kind in (*RASTER_KINDS, "evaluate", "simulate") and needed and not getattr(self, name):
                 raise InputError(f"The job does not say its {name} raster. Give the path of a file.")
         if self.kind == "import" and not self.input:
             raise InputError("The job does not say which checkpoint to import. Give the path of a file.")
@@ -105,12 +131,14 @@ class Job:
     def inputs(self) -> tuple[str, ...]:
         """Every file that the job reads."""
         found = (self.input, *self.other_dates, self.radar, self.cloud_mask, *self.other_masks)
+        found += (*self.restored, self.cloudy, self.sigma, self.land_cover, *self.donor_masks)
         return tuple(path for path in found if path)
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Every file that the job writes."""
-        return tuple(path for path in (self.output, self.uncertainty, self.clouds, self.probability) if path)
+        rasters = (self.output, self.uncertainty, self.clouds, self.probability)
+        return tuple(path for path in (*rasters, self.page, self.figures) if path)
 
     def to_json(self) -> str:
         """The job as one line of JSON."""
@@ -139,6 +167,8 @@ class Result:
         seconds: wall time of the run.
         method_used: what ran, with the weights of its members where it has some.
         warnings: sentences that the analyst should read.
+        page, figures: paths of the report and of the figures, '' = not wanted.
+        mae, rmse, psnr, ssim, sam: of the first restored layer over all its pixels (kind 'evaluate'); None = unknown.
         report: lines of text, from the kinds that write no raster.
     """
 
@@ -153,6 +183,13 @@ class Result:
     method_used: str = ""
     warnings: tuple[str, ...] = field(default=())
     report: str = ""
+    page: str = ""
+    figures: str = ""
+    mae: float | None = None
+    rmse: float | None = None
+    psnr: float | None = None
+    ssim: float | None = None
+    sam: float | None = None
 
     def to_json(self) -> str:
         """The result as one line of JSON (NaN and infinity, which JSON lacks, become unknown)."""

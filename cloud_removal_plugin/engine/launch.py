@@ -79,12 +79,14 @@ def shutdown() -> None:
 def _absolute(job: Job) -> Job:
     """The job with full paths: the worker's current folder is another one."""
     outputs = {name: os.path.abspath(getattr(job, name)) for name in _OUTPUTS if getattr(job, name)}
-    inputs = {name: _full(getattr(job, name)) for name in ("input", "radar", "cloud_mask", "weights")}
-    lists = {name: tuple(_full(path) for path in getattr(job, name)) for name in ("other_dates", "other_masks")}
+    inputs = {name: _full(getattr(job, name)) for name in ("input", "radar", "cloud_mask", "weights", *_JUDGED)}
+    lists = {name: tuple(_full(path) for path in getattr(job, name)) for name in _LISTS}
     return replace(job, **outputs, **inputs, **lists)
 
 
-_OUTPUTS = ("output", "uncertainty", "clouds", "probability")
+_OUTPUTS = ("output", "uncertainty", "clouds", "probability", "page", "figures")
+_JUDGED = ("cloudy", "sigma", "land_cover")
+_LISTS = ("other_dates", "other_masks", "restored", "donor_masks")
 
 
 def _full(path: str) -> str:

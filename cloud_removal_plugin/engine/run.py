@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import rasterio
 
 from ..errors import OutputError
-from ..raster.writer import check_target
+from ..raster.target import EXTENSIONS, FIGURES, PAGES, check_target
 from . import device as devices
 from .detection import detect
 from .job import Job, Result
+from .judging import judge
 from .notes import folded
 from .progress import Cancel, Log, Report
 from .restoration import restore
@@ -45,7 +48,7 @@ def run(job: Job, report: Report, cancelled: Cancel, log: Log) -> Result:
         result = import_weights(job, report, cancelled, log) if job.kind == "import" else list_models(job, report, log)
         return replace(result, seconds=time.perf_counter() - started)
     for target in job.outputs:
-        check_target(target, job.inputs)
+        check_target(target, job.inputs, _endings(job, target))
     if len(set(job.outputs)) < len(job.outputs):
         raise OutputError("Two outputs have the same file name. Give each output a file of its own.")
     budget = devices.memory_budget_mb(job.memory_mb)
@@ -53,12 +56,27 @@ def run(job: Job, report: Report, cancelled: Cancel, log: Log) -> Result:
         single_threaded(),
         rasterio.Env(GDAL_CACHEMAX=min(BLOCK_CACHE_MB, max(budget // 8, 32)), GDAL_PAM_ENABLED="NO"),
         pool() as threads,
-        Scene(job) as scene,
     ):
-        _introduce(job, scene, budget, log)
-        work = detect if job.kind == "detect" else restore
-        result = work(job, scene, budget_mb=budget, threads=threads, report=report, cancelled=cancelled, log=log)
+        door: dict[str, Any] = {"threads": threads, "report": report, "cancelled": cancelled, "log": log}
+        result = _LAYERS_OF_THEIR_OWN.get(job.kind, _on_scene)(job, budget_mb=budget, **door)
         return replace(result, seconds=time.perf_counter() - started)
+
+
+def _on_scene(job: Job, *, budget_mb: int, log: Log, **door: Any) -> Result:
+    """Restoration and detection: the layers of one scene."""
+    with Scene(job) as scene:
+        _introduce(job, scene, budget_mb, log)
+        work = detect if job.kind == "detect" else restore
+        return work(job, scene, budget_mb=budget_mb, log=log, **door)
+
+
+_LAYERS_OF_THEIR_OWN: dict[str, Callable[..., Result]] = {"evaluate": judge}
+"""Kinds that open their layers themselves."""
+
+
+def _endings(job: Job, target: str) -> tuple[str, ...]:
+    """What the name of an output may end with."""
+    return {job.page: PAGES, job.figures: FIGURES}.get(target, EXTENSIONS)
 
 
 def _introduce(job: Job, scene: Scene, budget: int, log: Log) -> None:

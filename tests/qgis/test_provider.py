@@ -33,6 +33,10 @@ KEYS = {
         "CLOUDS",
     ),
     "detectclouds": ("INPUT", "OTHER_DATES", "METHOD", "THRESHOLD", "DILATE", "OUTPUT", "PROBABILITY"),
+    "evaluaterestoration": (
+        "RESTORED", "REFERENCE", "CLOUDY", "CLOUD_MASK", "UNCERTAINTY", "LAND_COVER", "METRICS_AS", "SENSOR",
+        "REFLECTANCE_SCALE", "REFLECTANCE_OFFSET", "MEMORY_MB", "REPORT", "FIGURES", "ERROR",
+    ),
     "checkinstallation": ("OUTPUT_HTML_FILE",),
     "importweights": ("NETWORK", "CHECKPOINT", "OUTPUT_HTML_FILE"),
     "listmodels": ("OUTPUT_HTML_FILE",),
@@ -42,6 +46,7 @@ OUTPUTS = {
         "OUTPUT", "UNCERTAINTY", "CLOUDS", "CLOUD_SHARE", "RESTORED_SHARE", "EXPECTED_RMSE", "SECONDS", "METHOD_USED",
     ),
     "detectclouds": ("OUTPUT", "PROBABILITY", "CLOUD_SHARE", "SECONDS", "METHOD_USED"),
+    "evaluaterestoration": ("REPORT", "FIGURES", "ERROR", "MAE", "RMSE", "PSNR", "SSIM", "SAM", "SECONDS"),
     "checkinstallation": ("OUTPUT_HTML_FILE", "REPORT", "PROBLEMS"),
     "importweights": ("OUTPUT_HTML_FILE", "WEIGHTS", "NETWORK_FOUND", "REPORT"),
     "listmodels": ("OUTPUT_HTML_FILE", "REPORT", "WITH_WEIGHTS"),

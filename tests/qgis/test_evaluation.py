@@ -1,0 +1,66 @@
+"""Evaluation and simulated clouds through QGIS, headless."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qgis.core import QgsApplication, QgsProcessingContext
+
+from cloud_removal_plugin.algorithms.evaluaterestoration import METRICS
+
+
+@pytest.fixture
+def layers(make_image) -> dict[str, str]:
+    """A reference of 4 bands, 64 x 80 pixels, and two layers that are off by 50 and by 150 DN in a rectangle."""
+    rng = np.random.default_rng(2)
+    truth = (1500 + 400 * rng.normal(0, 1, (4, 8, 10)).repeat(8, 1).repeat(8, 2)).clip(100, 9000).astype(np.uint16)
+    mask = np.zeros((1, 64, 80), np.uint8)
+    mask[0, 8:40, 10:50] = 1
+    made = {"truth": make_image("truth.tif", truth, nodata=0), "mask": make_image("mask.tif", mask)}
+    for name, off in (("good", 50), ("bad", 150)):
+        made[name] = make_image(f"{name}.tif", (truth + off * mask).astype(np.uint16), nodata=0)
+    return made
+
+
+def test_the_choices_are_the_conventions() -> None:
+    conventions = pytest.importorskip("cloud_removal_plugin.evaluation.conventions")
+    assert METRICS == conventions.NAMES
+
+
+def test_two_layers_are_compared_headless(qgis_process, layers, tmp_path: Path) -> None:
+    figures, error = tmp_path / "figures.json", tmp_path / "error.tif"
+    done = qgis_process(
+        "--json", "run", "cloudremoval:evaluaterestoration", "--", f"RESTORED={layers['good']}",
+        f"RESTORED={layers['bad']}", f"REFERENCE={layers['truth']}", f"CLOUD_MASK={layers['mask']}",
+        f"FIGURES={figures}", f"ERROR={error}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)["results"]
+    share = 32 * 40 / (64 * 80)
+    assert results["MAE"] == pytest.approx(0.005 * share, rel=1e-4)
+    assert results["RMSE"] == pytest.approx(0.005 * share**0.5, rel=1e-4)
+    found = json.loads(figures.read_text(encoding="utf-8"))
+    assert [layer["parts"]["state"]["restored"]["mae"] for layer in found["layers"]] == pytest.approx([0.005, 0.015])
+    assert found["ranks"][0]["mean_rank"] < found["ranks"][1]["mean_rank"]
+    assert error.is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"FIGURES": "figures.txt"}, "unknown ending"),
+        ({"ERROR": "error.png"}, "GeoTIFF"),
+        ({"REFERENCE": "nowhere.tif"}, "nowhere.tif"),
+    ],
+)
+def test_bad_parameters_are_a_sentence(provider, layers, tmp_path: Path, change: dict, words: str) -> None:
+    given = {"RESTORED": [layers["good"]], "REFERENCE": layers["truth"]}
+    made = QgsApplication.processingRegistry().createAlgorithmById("cloudremoval:evaluaterestoration")
+    assert made.checkParameterValues(given, QgsProcessingContext()) == (True, "")
+    given |= {key: str(tmp_path / value) for key, value in change.items()}
+    fine, sentence = made.checkParameterValues(given, QgsProcessingContext())
+    assert not fine
+    assert words in sentence
