@@ -65,7 +65,7 @@ SETTINGS: dict[str, Setting] = {
     "FL": Setting("flanders", 13, screen=True),
     "FL30": Setting("flanders", 13, apart=30, screen=True),
     "TZ30": Setting("tanzania", 15, apart=30, radar=True, screen=True),
-    "HLS": Setting("missouri", 10, target_clear=0.90),
+    "HLS": Setting("missouri", 10),
     "CA": Setting("california", 8, all_gapped=True),
 }
 """The sets with a goal."""
@@ -153,16 +153,17 @@ def targets(series: Series, setting: Setting) -> list[int]:
 
 
 def turned(mask: np.ndarray, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A mask brought to ``shape``, rotated by quarter turns, mirrored and shifted (what leaves one side comes back)."""
+    """A mask rotated by quarter turns, mirrored and shifted (what leaves one side comes back), cut to ``shape``.
+
+    Clouds keep their size in pixels: a mask that is too small is continued by its mirror image, never enlarged.
+    """
     mask = np.rot90(mask, int(rng.integers(4)))
     if rng.integers(2):
         mask = mask[:, ::-1]
-    if mask.shape != shape:
-        zoom = max(shape[0] / mask.shape[0], shape[1] / mask.shape[1])
-        rows = np.minimum((np.arange(shape[0]) / zoom).astype(int), mask.shape[0] - 1)
-        cols = np.minimum((np.arange(shape[1]) / zoom).astype(int), mask.shape[1] - 1)
-        mask = mask[np.ix_(rows, cols)]
-    return np.roll(mask, tuple(int(rng.integers(n)) for n in shape), axis=(0, 1))
+    short = [max(0, wanted - have) for wanted, have in zip(shape, mask.shape, strict=True)]
+    mask = np.pad(mask, [(0, n) for n in short], mode="symmetric")
+    mask = np.roll(mask, tuple(int(rng.integers(n)) for n in mask.shape), axis=(0, 1))
+    return mask[: shape[0], : shape[1]]
 
 
 def _noise_shape(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
