@@ -42,7 +42,10 @@ class RegionFit:
 
 @dataclass(frozen=True)
 class _Task:
+    """A core, the core with the border over which it fades, and what restores it (None: nothing to restore)."""
+
     window: Window
+    beyond: Window
     fit: RegionFit | None
 
 
@@ -99,8 +102,19 @@ class Restoring:
         for plan in row:
             self._progress.step("Restoring", fraction, "Learning from clear pixels")
             fit = self._fit(plan) if plan.has_gap else None
-            tasks += [_Task(window, fit if gap else None) for window, gap in plan.windows]
+            for window, gap in plan.windows:
+                learned = fit if gap else None
+                tasks.append(_Task(window, self._beyond(window, plan.region, learned), learned))
         return sorted(tasks, key=lambda task: task.window)
+
+    def _beyond(self, core: Window, region: Window, fit: RegionFit | None) -> Window:
+        """A core with the border over which it fades into its successors."""
+        if fit is None:
+            return core
+        alike = fit.fitted.needs.pixelwise
+        right = 0 if alike and core.right < region.right else FADE_PX
+        bottom = 0 if alike and core.bottom < region.bottom else FADE_PX
+        return core.pad(0, 0, bottom, right).clip(*self._scene.grid.shape)
 
     def _fit(self, plan: RegionPlan) -> RegionFit:
         """Fit one region on its sample windows."""
@@ -141,7 +155,7 @@ class Restoring:
         if task.fit is None:
             return _Read(task, raw, outside, self._masks.read(0, core), core, None)
         halo = task.fit.fitted.needs.halo
-        wide = core.pad(halo, halo, FADE_PX + halo, FADE_PX + halo).clip(*self._scene.grid.shape)
+        wide = task.beyond.pad(halo, halo, halo, halo).clip(*self._scene.grid.shape)
         kept = self._kept
         if kept is not None and (kept.row, kept.col, *kept.shape[2:]) == wide:
             classes = self._masks.read(0, wide)
@@ -155,12 +169,12 @@ class Restoring:
     def _restored(self, item: _Read, fade: Fade, outputs: Outputs) -> Callable[[], None]:
         """Restore one window; returns what the writing thread is to do with it."""
         core, fit = item.task.window, item.task.fit
+        raw, outside, classes = item.raw, item.outside, item.classes  # ``item`` itself would keep all dates alive
         if fit is None or item.observation is None:
-            return lambda: outputs.copy(core, item.raw, item.outside, item.classes)
+            return lambda: outputs.copy(core, raw, outside, classes)
         since = time.perf_counter()
         restoration = fit.fitted.restore(item.observation, pool=self._pool)
-        height, width = self._scene.grid.shape
-        beyond = core.pad(0, 0, min(FADE_PX, height - core.bottom), min(FADE_PX, width - core.right))
+        beyond = item.task.beyond
         part = beyond.slices(item.wide)
         reflectance = restoration.reflectance[:, part[0], part[1]]
         sigma = restoration.sigma
@@ -170,7 +184,7 @@ class Restoring:
         faded = fade.add(core, beyond.width - core.width, beyond.height - core.height, both)
         bands = len(self._scene.bands)
         self.times.add("restore", since)
-        return lambda: outputs.merge(core, item.raw, item.outside, item.classes, faded[:bands], faded[bands:])
+        return lambda: outputs.merge(core, raw, outside, classes, faded[:bands], faded[bands:])
 
 
 def _reduced(observation: Observation, dates: Sequence[int]) -> Observation:

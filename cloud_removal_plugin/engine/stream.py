@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 QUEUE_WINDOWS = 1
-"""Windows that wait between two stages: enough to hide uneven windows, few enough to keep memory flat."""
+"""Windows that wait to be written: enough to hide uneven windows, few enough to keep memory flat. Of windows that are
+read, one is in hand and one is read or ready: they hold every date, and a third would only wait."""
 
 _END = object()
 
@@ -65,15 +66,20 @@ def read_ahead(tasks: Iterable[Any], read: Callable[[Any], Any], times: StageTim
         Exception: whatever ``read`` raised.
     """
     stage = _Stage()
+    taken = threading.Semaphore(1)
 
     def work() -> None:
         try:
             for task in tasks:
+                while not taken.acquire(timeout=0.1):
+                    if stage.stopped.is_set():
+                        return
                 since = time.perf_counter()
                 item = read(task)
                 times.add("read", since)
                 if not stage.put(item):
                     return
+                item = None
         except BaseException as error:  # handed to the consumer, who raises it
             stage.error = error
         stage.put(_END)
@@ -82,7 +88,9 @@ def read_ahead(tasks: Iterable[Any], read: Callable[[Any], Any], times: StageTim
     thread.start()
     try:
         while (item := stage.get()) is not _END:
+            taken.release()
             yield item
+            item = None  # here and in ``work``: a window must not be kept while the next one is waited for
         if stage.error is not None:
             raise stage.error
     finally:

@@ -21,7 +21,7 @@ from .dates import choose
 from .estimate import Estimates, Head, arranged
 from .folds import lattice_step, simulate
 from .frame import Frame, Plan, make_plan, ring
-from .inpainting import REACH, Inpainting, distance
+from .inpainting import Inpainting, distance
 from .local_correction import component_head
 from .members import MARGIN, JointNetworks, SceneModel, WindowEstimator
 from .membrane import spread
@@ -288,7 +288,7 @@ class SceneEnsemble:
         rmse = float(np.sqrt(np.mean(np.square(stacked, dtype=np.float64), axis=1)).mean()) if sigma else None
         summary = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(names, weights.mean(axis=1), strict=True))
         return FittedEnsemble(
-            Needs(REACH // 2, model.plan.radar is not None, 1),
+            Needs(0, model.plan.radar is not None, 1),
             (0, *model.plan.dates),
             rmse,
             summary,

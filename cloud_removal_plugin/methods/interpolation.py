@@ -178,7 +178,7 @@ class Interpolation:
         fallback = scene_mean(samples)
         dates = tuple(range(samples[0].shape[0]))
         return FittedInterpolation(
-            Needs(0, False, 2), dates, rmse, "linear in time 1.00", tuple(notes), model, fallback
+            Needs(0, False, 2, pixelwise=True), dates, rmse, "linear in time 1.00", tuple(notes), model, fallback
         )
 
 

@@ -18,7 +18,8 @@ class Needs:
     """What a fitted method wants to see of a window.
 
     Attributes:
-        halo: pixels round a window's core that the result inside the core depends on.
+        halo: pixels round a window and its fading border without which the result would be worse.
+        pixelwise: True where a pixel's result depends on that pixel alone, so that windows of a region need not fade.
         radar: True where backscatter is used if there is any.
         dates: least number of dates, the target included.
         bands: role names without which the method cannot work.
@@ -28,6 +29,7 @@ class Needs:
     radar: bool = False
     dates: int = 1
     bands: tuple[str, ...] = ()
+    pixelwise: bool = False
 
 
 @runtime_checkable

@@ -1,8 +1,9 @@
 """Windows fade into each other, so that no seam shows where one restoration ends and the next begins.
 
 Every window is restored a little beyond its core, to the right and to the bottom. Over that extension the
-predecessor's values fade out while the successor's fade in, with weights that are products of two linear ramps
-(a bilinear partition of unity) and never zero inside a core. Only strips are kept between windows: the right
+predecessor's values fade out while the successor's fade in, with weights that are products of two smooth ramps
+(a partition of unity) and never zero inside a core. The ramps are flat at their ends, where a window has no context
+of its own beyond the pixel. Only strips are kept between windows: the right
 extension of the last core and the bottom extensions of one row of cores.
 """
 
@@ -131,8 +132,9 @@ class Fade:
 
 
 def _ramp(length: int) -> np.ndarray:
-    """Weights float32 (length,) that rise from just above 0 to just below 1, antisymmetric about 0.5."""
-    return ((np.arange(length) + 0.5) / max(length, 1)).astype(np.float32)
+    """Weights float32 (length,) that rise from just above 0 to just below 1 (3 t^2 - 2 t^3), antisymmetric about 0.5."""
+    t = (np.arange(length) + 0.5) / max(length, 1)
+    return (t * t * (3 - 2 * t)).astype(np.float32)
 
 
 def _mix(mine: np.ndarray, other: np.ndarray, share: np.ndarray) -> None:

@@ -309,11 +309,10 @@ def _match(
 
 
 def _scaled(dn: np.ndarray, plane: np.ndarray, radiometry: Radiometry) -> None:
-    """Reflectance = DN * scale + offset, in float32."""
-    if radiometry.scale == 1.0:
-        np.copyto(plane, dn, casting="same_kind")
-    else:
-        np.multiply(dn, np.float32(radiometry.scale), out=plane, dtype=np.float32, casting="same_kind")
+    """Reflectance = DN * scale + offset, in float32; a cast and a product are faster than a product that casts."""
+    np.copyto(plane, dn, casting="same_kind")
+    if radiometry.scale != 1.0:
+        plane *= np.float32(radiometry.scale)
     if radiometry.offset:
         plane += np.float32(radiometry.offset)
 

@@ -75,12 +75,13 @@ def test_weights_are_a_partition_of_unity(rows, cols, width, drop):
         assert not weights[index][outside & inside].any()
 
 
-def test_ramps_are_bilinear():
+def test_weights_are_products_of_smooth_ramps():
     weights = blend(
         lattice([20, 20], [20, 20]), (40, 40),
         lambda index, outer: np.eye(4)[index][:, None, None] * np.ones((4, outer.height, outer.width)),
     )  # fmt: skip
-    ramp = (np.arange(8) + 0.5) / 8
+    steps = (np.arange(8) + 0.5) / 8
+    ramp = steps**2 * (3 - 2 * steps)
     np.testing.assert_allclose(weights[3, 20:28, 20:28], ramp[:, None] * ramp, atol=1e-6)
     np.testing.assert_allclose(weights[0, 20:28, 20:28], (1 - ramp[:, None]) * (1 - ramp), atol=1e-6)
     np.testing.assert_allclose(weights[1, 20:28, 20:28], (1 - ramp[:, None]) * ramp, atol=1e-6)
