@@ -12,9 +12,11 @@ from typing import Any
 
 from ..errors import InputError
 
-KINDS: tuple[str, ...] = ("restore", "detect", "import", "models", "evaluate", "simulate")
+KINDS: tuple[str, ...] = (
+    "restore", "detect", "import", "models", "evaluate", "simulate", "describe", "prepare", "prepare_radar",
+)  # fmt: skip
 """What a job can do: restore hidden pixels, only find clouds, import weights of a network, list the networks, judge
-restored layers, lay simulated clouds over a layer."""
+restored layers, lay simulated clouds over a layer, say what layers are, make a stack of products or of radar."""
 
 RASTER_KINDS: tuple[str, ...] = ("restore", "detect")
 """Kinds that read and write rasters."""
@@ -61,6 +63,9 @@ class Job:
             much of them is thin (0..1).
         sun_azimuth, sun_elevation: degrees; None = from the tags of ``input``.
         donor_masks: paths of masks of other dates whose shapes are laid over ``input`` instead of made-up clouds.
+        products: paths of folders, archives and rasters that 'describe', 'prepare' and 'prepare_radar' read; ``input``
+            is then the raster whose grid the radar is brought to ('prepare_radar').
+        settings: JSON object of what these kinds alone ask, see :mod:`cloud_removal_plugin.engine.preparing`.
         weights: folder of the networks' weights, '' = as :func:`weights.folder.weights_folder` finds it.
     """
 
@@ -99,6 +104,8 @@ class Job:
     sun_azimuth: float | None = None
     sun_elevation: float | None = None
     donor_masks: tuple[str, ...] = ()
+    products: tuple[str, ...] = ()
+    settings: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what no run could do.
@@ -114,6 +121,10 @@ class Job:
             needed = name == "input" or self.kind in (*RASTER_KINDS, "simulate")
             if self.kind in (*RASTER_KINDS, "evaluate", "simulate") and needed and not getattr(self, name):
                 raise InputError(f"The job does not say its {name} raster. Give the path of a file.")
+        if self.kind in ("describe", "prepare", "prepare_radar") and not self.products:
+            raise InputError("The job names no product. Give the path of a folder, an archive or a raster.")
+        if self.kind in ("prepare", "prepare_radar") and not self.output:
+            raise InputError("The job does not say its output raster. Give the path of a file.")
         if self.kind == "import" and not self.input:
             raise InputError("The job does not say which checkpoint to import. Give the path of a file.")
         if self.dilate < AUTO_DILATE_PX:
@@ -131,7 +142,7 @@ class Job:
     def inputs(self) -> tuple[str, ...]:
         """Every file that the job reads."""
         found = (self.input, *self.other_dates, self.radar, self.cloud_mask, *self.other_masks)
-        found += (*self.restored, self.cloudy, self.sigma, self.land_cover, *self.donor_masks)
+        found += (*self.restored, self.cloudy, self.sigma, self.land_cover, *self.donor_masks, *self.products)
         return tuple(path for path in found if path)
 
     @property

@@ -86,7 +86,7 @@ def _absolute(job: Job) -> Job:
 
 _OUTPUTS = ("output", "uncertainty", "clouds", "probability", "page", "figures")
 _JUDGED = ("cloudy", "sigma", "land_cover")
-_LISTS = ("other_dates", "other_masks", "restored", "donor_masks")
+_LISTS = ("other_dates", "other_masks", "restored", "donor_masks", "products")
 
 
 def _full(path: str) -> str:

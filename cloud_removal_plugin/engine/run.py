@@ -13,10 +13,13 @@ import rasterio
 from ..errors import OutputError
 from ..raster.target import EXTENSIONS, FIGURES, PAGES, check_target
 from . import device as devices
+from .clouding import simulate
+from .description import describe_layers
 from .detection import detect
 from .job import Job, Result
 from .judging import judge
 from .notes import folded
+from .preparation import prepare
 from .progress import Cancel, Log, Report
 from .restoration import restore
 from .scene import Scene
@@ -70,7 +73,12 @@ def _on_scene(job: Job, *, budget_mb: int, log: Log, **door: Any) -> Result:
         return work(job, scene, budget_mb=budget_mb, log=log, **door)
 
 
-_LAYERS_OF_THEIR_OWN: dict[str, Callable[..., Result]] = {"evaluate": judge}
+_LAYERS_OF_THEIR_OWN: dict[str, Callable[..., Result]] = {
+    "evaluate": judge,
+    "simulate": simulate,
+    "describe": describe_layers,
+    "prepare": prepare,
+}
 """Kinds that open their layers themselves."""
 
 

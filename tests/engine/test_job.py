@@ -36,7 +36,7 @@ paths = st.text(min_size=1, max_size=20)
 def test_job_round_trip(kind, path, others, extent, scale, device, seed):
     job = Job(
         kind, path, path + "x", tuple(others), other_masks=tuple("" for _ in others), extent=extent,
-        reflectance_scale=scale, device=device, seed=seed,
+        reflectance_scale=scale, device=device, seed=seed, products=(path,),
     )  # fmt: skip
     text = job.to_json()
     assert "\n" not in text
