@@ -14,11 +14,13 @@ from .algorithms.evaluaterestoration import EvaluateRestoration
 from .algorithms.importweights import ImportWeights
 from .algorithms.listmodels import ListModels
 from .algorithms.removeclouds import RemoveClouds
+from .algorithms.simulateclouds import SimulateClouds
 
 ALGORITHMS = (
     RemoveClouds,
     DetectClouds,
     EvaluateRestoration,
+    SimulateClouds,
     CheckInstallation,
     ImportWeights,
     ListModels,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage, spatial
 
-from demo.noise import fractal
+from cloud_removal_plugin.clouds.noise import fractal
 
 CROPS: tuple[str, ...] = ("wheat", "barley", "rapeseed", "maize", "beet", "meadow", "fallow")
 CROP_SHARES: tuple[float, ...] = (0.27, 0.10, 0.13, 0.18, 0.10, 0.17, 0.05)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from demo.noise import fractal
+from cloud_removal_plugin.clouds.noise import fractal
 from demo.spectra import AEROSOL, BLUR_M, CIRRUS, CLOUD, DIRECT, PATH, TRANSMISSION
 
 CLOUDY_FROM = 0.02

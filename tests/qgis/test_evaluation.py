@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from osgeo import gdal
 from qgis.core import QgsApplication, QgsProcessingContext
 
 from cloud_removal_plugin.algorithms.evaluaterestoration import METRICS
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -64,3 +67,24 @@ def test_bad_parameters_are_a_sentence(provider, layers, tmp_path: Path, change:
     fine, sentence = made.checkParameterValues(given, QgsProcessingContext())
     assert not fine
     assert words in sentence
+
+
+def test_the_saved_model_measures_removal_on_a_clear_layer(qgis_process, layers, make_image, tmp_path: Path) -> None:
+    """Simulated clouds, their removal, and figures: the way in which an analyst measures us on their own land."""
+    model = ROOT / "cloud_removal_plugin/workflows/measure_cloud_removal.model3"
+    other = (1.03 * gdal.Open(layers["truth"]).ReadAsArray()).astype(np.uint16)
+    figures, cloudy = tmp_path / "figures.json", tmp_path / "cloudy.tif"
+    done = qgis_process(
+        "run", str(model), "--", f"clear={layers['truth']}", f"others={make_image('other.tif', other, nodata=0)}",
+        "method=fast", "cover=0.3", "size=150", "seed=3", f"evaluate:figures={figures}", f"simulate:cloudy={cloudy}",
+        f"evaluate:report={tmp_path / 'report.html'}", f"remove:restored={tmp_path / 'restored.tif'}",
+        f"remove:uncertainty={tmp_path / 'sigma.tif'}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(figures.read_text(encoding="utf-8"))
+    parts = found["layers"][0]["parts"]["state"]
+    hidden = (gdal.Open(str(cloudy)).ReadAsArray() != gdal.Open(layers["truth"]).ReadAsArray()).any(axis=0)
+    assert parts["restored"]["values"] >= 4 * hidden.sum() > 1000
+    assert parts["kept"]["mae"] == 0
+    assert parts["restored"]["mae"] < 0.025
+    assert found["uncertainty"]["values"] == parts["restored"]["values"]

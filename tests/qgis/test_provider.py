@@ -37,6 +37,10 @@ KEYS = {
         "RESTORED", "REFERENCE", "CLOUDY", "CLOUD_MASK", "UNCERTAINTY", "LAND_COVER", "METRICS_AS", "SENSOR",
         "REFLECTANCE_SCALE", "REFLECTANCE_OFFSET", "MEMORY_MB", "REPORT", "FIGURES", "ERROR",
     ),
+    "simulateclouds": (
+        "INPUT", "MASKS", "COVER", "SIZE_M", "HAZE", "SEED", "SUN_AZIMUTH", "SUN_ELEVATION", "SENSOR",
+        "REFLECTANCE_SCALE", "REFLECTANCE_OFFSET", "OUTPUT", "MASK",
+    ),
     "checkinstallation": ("OUTPUT_HTML_FILE",),
     "importweights": ("NETWORK", "CHECKPOINT", "OUTPUT_HTML_FILE"),
     "listmodels": ("OUTPUT_HTML_FILE",),
@@ -47,6 +51,7 @@ OUTPUTS = {
     ),
     "detectclouds": ("OUTPUT", "PROBABILITY", "CLOUD_SHARE", "SECONDS", "METHOD_USED"),
     "evaluaterestoration": ("REPORT", "FIGURES", "ERROR", "MAE", "RMSE", "PSNR", "SSIM", "SAM", "SECONDS"),
+    "simulateclouds": ("OUTPUT", "MASK", "CLOUD_SHARE", "SECONDS"),
     "checkinstallation": ("OUTPUT_HTML_FILE", "REPORT", "PROBLEMS"),
     "importweights": ("OUTPUT_HTML_FILE", "WEIGHTS", "NETWORK_FOUND", "REPORT"),
     "listmodels": ("OUTPUT_HTML_FILE", "REPORT", "WITH_WEIGHTS"),

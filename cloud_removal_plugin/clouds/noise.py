@@ -1,4 +1,4 @@
-"""Seeded random fields: clouds, terrain, soil and texture are all drawn from these."""
+"""Seeded random fields with the spectrum of nature: clouds, and the demo's terrain and soil, are drawn from these."""
 
 from __future__ import annotations
 

@@ -1,0 +1,149 @@
+"""A simulation: made-up clouds, or the real masks of another date, over a clear layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from ..clouds.simulate import SUN_AZIMUTH, SUN_ELEVATION, Clouds, Wish
+from ..clouds.simulated_gaps import filled
+from ..errors import InputError
+from ..raster.align import check_together
+from ..raster.classes import NO_DATA
+from ..raster.crs import grid_of
+from ..raster.grid import Grid
+from ..raster.info import RasterInfo, describe
+from ..raster.masks import MaskReader
+from ..raster.radiometry import Radiometry, recognise
+from ..raster.reader import OpticalReader
+from ..raster.sun import sun_of
+from ..raster.windows import Window, cores
+from ..raster.writer import RasterWriter, to_stored
+from .job import Job, Result
+from .notes import folded
+from .progress import Cancel, Log, Progress, Report
+from .scene import hidden
+
+PHASE, LOOK = "Laying clouds over the scene", "Looking at masks"
+Cover = Callable[[np.ndarray, Window], tuple[np.ndarray, np.ndarray]]
+"""Reflectance (C, H, W) and its window to the cloudy reflectance and classes (H, W)."""
+
+
+def simulate(job: Job, *, budget_mb: int, threads: Executor, report: Report, cancelled: Cancel, log: Log) -> Result:
+    """Write a cloudy layer, which keeps everything that is told of the clear one, and its mask.
+
+    Raises:
+        CloudRemovalError, Cancelled: nothing was written.
+    """
+    info = describe(job.input)
+    masks = [describe(path) for path in job.donor_masks]
+    check_together(info, masks)
+    grid = grid_of(info)
+    radiometry = recognise(info, sensor=job.sensor, scale=job.reflectance_scale, offset=job.reflectance_offset)
+    for note in folded(radiometry.notes):
+        log("info", note)
+    progress = Progress(report, cancelled, {LOOK: 0.3 if masks else 0.0, PHASE: 1.0})
+    windows = cores(Window(0, 0, *grid.shape))
+    with ExitStack() as stack:
+        if masks:
+            cover, said = _from_masks(job, masks, grid, windows, stack, progress)
+        else:
+            cover, said = _made_up(job, info, radiometry.bands, grid)
+        log("info", said)
+        counted = _write(job, info, radiometry, grid, windows, cover, progress)
+    warnings = () if counted["hidden"] else ("No pixel was hidden: raise COVER, or give masks that hide something.",)
+    for sentence in warnings:
+        log("warning", sentence)
+    return Result(
+        output=job.output,
+        clouds=job.clouds,
+        cloud_share=counted["hidden"] / counted["valid"],
+        method_used="masks" if masks else "made-up clouds",
+        warnings=warnings,
+    )
+
+
+def _made_up(job: Job, info: RasterInfo, bands: tuple[str, ...], grid: Grid) -> tuple[Cover, str]:
+    """Clouds that follow from the seed; the sun stands where the analyst, else the layer's tags, say."""
+    for name, low, high in (("cover", 0.0, 1.0), ("haze", 0.0, 1.0), ("size_m", grid.pixel_m, np.inf)):
+        if not low <= getattr(job, name) <= high:
+            raise InputError(
+                f"'{name}' of the simulated clouds is {getattr(job, name):g}; give a number of at least {low:g}"
+                + (f" and at most {high:g}." if np.isfinite(high) else " (one pixel in metres).")
+            )
+    sun = sun_of(info)
+    azimuth = next(angle for angle in (job.sun_azimuth, sun.azimuth, SUN_AZIMUTH) if angle is not None)
+    elevation = next(angle for angle in (job.sun_elevation, sun.elevation, SUN_ELEVATION) if angle is not None)
+    wish = Wish(job.cover, job.size_m, job.haze, job.seed, azimuth, elevation)
+    clouds = Clouds(wish, grid.shape, grid.pixel_m)
+    said = f"Sun at azimuth {azimuth:.0f} and elevation {elevation:.0f} degrees; seed {job.seed}."
+    return lambda surface, window: clouds.over(surface, bands, window), said
+
+
+def _from_masks(
+    job: Job, masks: Sequence[RasterInfo], grid: Grid, windows: Sequence[Window], stack: ExitStack, progress: Progress
+) -> tuple[Cover, str]:
+    """The mask whose share of hidden pixels is nearest to COVER; hidden pixels become white, as U-TILISE trains."""
+    readers = [stack.enter_context(MaskReader(info, grid)) for info in masks]
+    shares = []
+    for place, reader in enumerate(readers):
+        progress.step(LOOK, place / len(readers))
+        classes = [reader.read(window) for window in windows]
+        known = sum(int((part != NO_DATA).sum()) for part in classes)
+        shares.append(sum(int(hidden(part).sum()) for part in classes) / max(known, 1))
+    chosen = int(np.argmin([abs(share - job.cover) for share in shares]))
+    reader = readers[chosen]
+
+    def cover(surface: np.ndarray, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        classes = np.where(hidden(found := reader.read(window)), found, 0).astype(np.uint8)
+        classes[~np.isfinite(surface).any(axis=0)] = NO_DATA
+        return filled(surface[None], hidden(classes)[None, None])[0], classes
+
+    return cover, f"The gap is that of {masks[chosen].name}, which hides {100 * shares[chosen]:.1f} %."
+
+
+def _write(
+    job: Job,
+    info: RasterInfo,
+    radiometry: Radiometry,
+    grid: Grid,
+    windows: Sequence[Window],
+    cover: Cover,
+    progress: Progress,
+) -> dict[str, int]:
+    """Stream the windows; untouched pixels are copied bit for bit. Returns counts of valid and hidden pixels."""
+    counted = {"valid": 0, "hidden": 0}
+    bands = [band - 1 for band in radiometry.used_bands]
+    nodata = info.nodata[bands[0]]
+    with ExitStack() as stack:
+        reader = stack.enter_context(OpticalReader(info, radiometry, grid))
+        cloudy = stack.enter_context(RasterWriter(job.output, info, grid, forbid=job.inputs))
+        mask = stack.enter_context(_mask_writer(job, info, grid)) if job.clouds else None
+        for place, window in enumerate(windows):
+            progress.step(PHASE, place / len(windows))
+            raw, surface = reader.read_with_raw(window)
+            seen, classes = cover(surface, window)
+            touched = hidden(classes)
+            for number, band in enumerate(bands):
+                known = touched & np.isfinite(surface[number])
+                raw[band][known] = to_stored(seen[number][known], radiometry, raw.dtype, nodata)
+            cloudy.write(raw, window)
+            if mask:
+                mask.write(classes[None], window)
+            counted["valid"] += int((classes != NO_DATA).sum())
+            counted["hidden"] += int(touched.sum())
+        if not counted["valid"]:
+            raise InputError(f"{Path(job.input).name} holds no data: there is nothing to lay clouds over.")
+    return counted
+
+
+def _mask_writer(job: Job, info: RasterInfo, grid: Grid) -> RasterWriter:
+    return RasterWriter(
+        job.clouds, info, grid, dtype="uint8", count=1, nodata=NO_DATA,
+        descriptions=["0 clear, 1 cloud, 2 shadow, 255 no data"], scales=[1.0], offsets=[0.0], tags={}, colorinterp=[],
+        forbid=job.inputs,
+    )  # fmt: skip
