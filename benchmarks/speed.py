@@ -112,15 +112,17 @@ class InterpolationRace:
         """Numbers to reflectance as the reader does it, then the kernel of METHOD=interpolation; (C, n)."""
         from cloud_removal_plugin.methods.interpolation import interpolate
 
-        np.multiply(self.raw, np.float32(1e-4), out=self.out, dtype=np.float32, casting="same_kind")
+        for numbers, plane in zip(self.raw, self.out, strict=True):
+            for dn, band in zip(numbers, plane, strict=True):
+                np.copyto(band, dn, casting="same_kind")
+                band *= np.float32(1e-4)
         seen = ~self.hidden
-        empty = (self.raw == 0).all(axis=1) if (self.raw[:, 0] == 0).any() else None
-        if empty is not None:
-            seen &= ~empty
+        if (self.raw[:, 0] == 0).any():
+            seen &= ~(self.raw == 0).all(axis=1)
         dates, bands = self.out.shape[:2]
         size = self.hidden[0].size
         estimate, _, _ = interpolate(
-            self.out.reshape(dates, bands, size), seen.reshape(dates, size), self.days, np.arange(size)
+            self.out.reshape(dates, bands, size), seen.reshape(dates, size), self.days, np.arange(size), change=False
         )
         return estimate
 

@@ -47,7 +47,8 @@ class Observation:
 
     def seen(self) -> np.ndarray:
         """bool (T, H, W): True where a date shows the surface in every band (not hidden, not NaN)."""
-        return (self.cloud < HIDDEN_FROM) & np.isfinite(self.optical).all(axis=1)
+        # a sum over bands is finite where every band is, and several times faster than asking each
+        return (self.cloud < HIDDEN_FROM) & np.isfinite(self.optical.sum(axis=1))
 
     def gap(self) -> np.ndarray:
         """bool (H, W): the target's pixels that are to be restored.

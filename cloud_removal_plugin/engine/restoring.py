@@ -176,13 +176,14 @@ class Restoring:
         restoration = fit.fitted.restore(item.observation, pool=self._pool)
         beyond = item.task.beyond
         part = beyond.slices(item.wide)
-        reflectance = restoration.reflectance[:, part[0], part[1]]
-        sigma = restoration.sigma
-        sigma = np.full_like(reflectance, np.nan) if sigma is None else sigma[:, part[0], part[1]]
-        both = np.concatenate([reflectance, sigma]).astype(np.float32, copy=False)
-        both[:, ~item.observation.gap()[part]] = np.nan
-        faded = fade.add(core, beyond.width - core.width, beyond.height - core.height, both)
         bands = len(self._scene.bands)
+        both = np.full((2 * bands, beyond.height, beyond.width), np.nan, np.float32)
+        gap = item.observation.gap()[part]
+        for place, values in enumerate((restoration.reflectance, restoration.sigma)):
+            if values is not None:
+                inside = values[:, part[0], part[1]]
+                np.copyto(both[place * bands : (place + 1) * bands], inside, where=gap, casting="same_kind")
+        faded = fade.add(core, beyond.width - core.width, beyond.height - core.height, both)
         self.times.add("restore", since)
         return lambda: outputs.merge(core, raw, outside, classes, faded[:bands], faded[bands:])
 

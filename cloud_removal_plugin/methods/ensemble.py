@@ -88,8 +88,7 @@ class FittedEnsemble:
         """Restores the gap of one window of the region."""
         model = self.model
         frame = Frame(obs, model.plan)
-        shape = (model.plan.bands, *frame.shape)
-        out, sigma = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
+        out, sigma = np.empty((2, model.plan.bands, *frame.shape), np.float32)  # nobody looks beside the gap
         rim = ring(frame.gap, frame.clear)
         if not frame.gap.any():
             return Restoration(out, sigma)
@@ -122,6 +121,8 @@ class FittedEnsemble:
             if self.sigma is not None:
                 features = sigma_features(chosen, result, correction, found.at(part), continued[-1], far[pixels])
                 flat_sigma[:, pixels] = self._deviation(features, far[pixels])
+            else:
+                flat_sigma[:, pixels] = np.nan
 
         starts = range(0, len(inside), CHUNK)
         list(map(finish, starts) if pool is None else pool.map(finish, starts))

@@ -132,7 +132,7 @@ class Fade:
 
 
 def _ramp(length: int) -> np.ndarray:
-    """Weights float32 (length,) that rise from just above 0 to just below 1 (3 t^2 - 2 t^3), antisymmetric about 0.5."""
+    """Weights float32 (length,) from just above 0 to just below 1 (3 t^2 - 2 t^3), antisymmetric about 0.5."""
     t = (np.arange(length) + 0.5) / max(length, 1)
     return (t * t * (3 - 2 * t)).astype(np.float32)
 
