@@ -9,10 +9,12 @@ from qgis.PyQt.QtGui import QIcon
 
 from .algorithms.base import version
 from .algorithms.checkinstallation import CheckInstallation
+from .algorithms.describelayers import DescribeLayers
 from .algorithms.detectclouds import DetectClouds
 from .algorithms.evaluaterestoration import EvaluateRestoration
 from .algorithms.importweights import ImportWeights
 from .algorithms.listmodels import ListModels
+from .algorithms.preparesentinel2 import PrepareSentinel2
 from .algorithms.removeclouds import RemoveClouds
 from .algorithms.simulateclouds import SimulateClouds
 
@@ -21,6 +23,8 @@ ALGORITHMS = (
     DetectClouds,
     EvaluateRestoration,
     SimulateClouds,
+    DescribeLayers,
+    PrepareSentinel2,
     CheckInstallation,
     ImportWeights,
     ListModels,

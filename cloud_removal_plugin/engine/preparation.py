@@ -49,7 +49,7 @@ def prepare(job: Job, *, budget_mb: int, threads: Executor, report: Report, canc
     progress = Progress(report, cancelled, {_WRITING: 1.0, **({_MASKS: 0.15} if job.clouds else {})})
     warnings: list[str] = []
     deliveries = _deliveries(job.products, settings, progress, log, warnings)
-    grid = common_grid(deliveries, settings.pixel)
+    grid = common_grid(deliveries, settings.pixel or _usual_pixel(deliveries[0]))
     if job.extent:
         grid = cut(grid, job.extent, settings.extent_crs)
     for delivery in deliveries:
@@ -73,6 +73,11 @@ def prepare(job: Job, *, budget_mb: int, threads: Executor, report: Report, canc
         log("warning", sentence)
     used = ", ".join(sorted({delivery.product for delivery in deliveries}))
     return Result(output=job.output, clouds=job.clouds, method_used=used)
+
+
+def _usual_pixel(delivery: Delivery) -> float:
+    """10 m for Sentinel-2, also where only coarser bands are wanted; else that of the finest band (0)."""
+    return 10.0 if delivery.sensor == "sentinel2" and delivery.level in ("L1C", "L2A") else 0.0
 
 
 def _deliveries(
