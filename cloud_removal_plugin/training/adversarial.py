@@ -57,7 +57,7 @@ class AdversarialStep:
         gan_mode: of :data:`GAN_MODES`.
         unfreeze_at: the iteration within which a pre-trained, frozen ``model_initial`` is released, after that
             iteration's forward pass, so that its weights first move one iteration later; 0 = it was never frozen.
-        extra: a further loss of (image, target), e.g. the weighted perceptual one.
+        further: one more loss of (image, target), e.g. the weighted perceptual one.
     """
 
     def __init__(
@@ -71,14 +71,14 @@ class AdversarialStep:
         lambda_gan: float = 0.0,
         gan_mode: str = "lsgan",
         unfreeze_at: int = 0,
-        extra: Callable[[Tensor, Tensor], Tensor] | None = None,
+        further: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         if lambda_gan and (discriminator is None or discriminator_optimiser is None):
             raise ValueError("A GAN term needs a discriminator and its optimiser.")
         self.generator, self.optimiser, self.to_image = generator, optimiser, to_image
         self.discriminator, self.discriminator_optimiser = discriminator, discriminator_optimiser
         self.lambda_l1, self.lambda_gan, self.gan_mode = lambda_l1, lambda_gan, gan_mode
-        self.unfreeze_at, self.extra = unfreeze_at, extra
+        self.unfreeze_at, self.further = unfreeze_at, further
         self.iteration = 0
         if unfreeze_at:
             set_trainable(generator.model_initial, False)
@@ -106,8 +106,8 @@ class AdversarialStep:
             verdict = gan_loss(self.discriminator(self._pair(frames, image)), True, self.gan_mode)
             report["G_GAN"] = float(verdict.detach())
             loss = loss + self.lambda_gan * verdict
-        if self.extra is not None:
-            loss = loss + self.extra(image, target)
+        if self.further is not None:
+            loss = loss + self.further(image, target)
         self.optimiser.zero_grad()
         loss.backward()
         finite = finite_gradients(self.generator.parameters())
