@@ -1,9 +1,10 @@
 """How large the error of a restored pixel is: a log-linear model, scaled to what simulated gaps show.
 
 sigma of a band = that band's RMSE in the simulated gaps x exp(w . f), with a few features f of the pixel
-(how far members disagree, distance to clear pixels, ages of the dates used ...). It is fitted on the first
-simulated gaps; one factor then makes the central 90 % interval hold 90 % of the last one (split conformal
-prediction: Lei et al. 2018, "Distribution-free predictive inference for regression").
+(how far members disagree, distance to clear pixels, ages of the dates used ...). One factor makes the central
+90 % interval hold 90 % of the simulated gaps, each judged by a model that was fitted without it (cross-conformal
+prediction: Vovk 2015, "Cross-conformal predictors"). Beyond what simulated gaps show, sigma is held and not
+extrapolated.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ NORMAL_90 = 1.645
 _SMALL = 1e-3
 _MEAN_LOG_NORMAL = -0.635
 """E[log |z|] of a standard normal z."""
+_HELD = 0.95
+"""Sigma grows no larger than this quantile of what the model says in the simulated gaps: in small scenes a handful of
+pixels set the slope of the upper tail, which then overstated the largest sigmas severalfold."""
+_RIDGE = 1e-2
 
 
 def log_size(values: np.ndarray) -> np.ndarray:
@@ -36,6 +41,7 @@ class SigmaModel:
         weights: float64 (F + 1,), the constant last.
         low, high: float64 (F,), range of each feature in the fit; beyond it the feature is held.
         factor: conformal scale.
+        most: largest log of sigma over RMSE, before the factor.
     """
 
     rmse: np.ndarray
@@ -43,6 +49,7 @@ class SigmaModel:
     low: np.ndarray
     high: np.ndarray
     factor: float
+    most: float = 3.5
 
     def predict(self, features: Sequence[np.ndarray], count: int) -> np.ndarray:
         """Standard deviations.
@@ -57,7 +64,7 @@ class SigmaModel:
         log = np.full((len(self.rmse), count), self.weights[-1], np.float32)
         for weight, low, high, feature in zip(self.weights, self.low, self.high, features):
             log += np.float32(weight) * np.clip(feature, np.float32(low), np.float32(high))
-        np.clip(log, -3.5, 3.5, out=log)
+        np.clip(log, -3.5, np.float32(self.most), out=log)
         out = np.exp(log, out=log)
         out *= (self.rmse * self.factor)[:, None].astype(np.float32)
         return np.maximum(out, np.float32(FLOOR), out=out)
@@ -69,34 +76,64 @@ def fit_sigma(features: Sequence[np.ndarray], errors: np.ndarray, fold: np.ndarr
     Args:
         features: F arrays, each (n,) or (C, n).
         errors: (C, n), restored minus true reflectance.
-        fold: (n,), number of the simulated gap of each pixel; the highest one sets the scale where there are
-            several.
+        fold: (n,), number of the simulated gap of each pixel.
 
     Returns:
         The model. With fewer than 50 pixels it is a constant.
     """
-    count = errors.shape[1]
-    rmse = np.sqrt(np.mean(np.square(errors, dtype=np.float64), axis=1)) + 1e-6
-    last = fold == fold.max() if count else np.zeros(0, bool)
-    first = ~last if (~last).sum() >= 50 and last.sum() >= 50 else np.ones(count, bool)
-    if first.all():
-        last = first
+    bands, count = errors.shape
+    rmse = np.sqrt(np.mean(np.square(errors, dtype=np.float64), axis=1)) + 1e-6 if count else np.full(bands, FLOOR)
     if count < 50:
         return SigmaModel(rmse, np.zeros(len(features) + 1), *np.zeros((2, len(features))), 1.0)
-    columns = features or [np.zeros(count, np.float32)]
-    table = np.stack([np.broadcast_to(f, errors.shape)[:, first] for f in columns])
+    if not features:
+        weights, logs = np.zeros(1), np.zeros((1, bands * count))
+        low = high = np.zeros(0)
+    else:
+        weights, low, high, logs = _log_linear(features, errors / rmse[:, None], fold)
+    most = float(np.clip(np.quantile(logs, _HELD), -3.5, 3.5))
+    blind = np.exp(np.clip(logs[-1], -3.5, most)).reshape(bands, count)
+    factor = float(np.quantile(np.abs(errors) / (blind * rmse[:, None]), 0.9) / NORMAL_90)
+    return SigmaModel(rmse, weights, low, high, float(np.clip(factor, 0.05, 20.0)), most)
+
+
+def _log_linear(
+    features: Sequence[np.ndarray], errors: np.ndarray, fold: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Ridge of log |errors| on the features.
+
+    Returns:
+        Weights (F + 1,), range of the features (F,) twice, and the logs (2, C * n) that the model of all folds and the
+        models blind to each pixel's fold give.
+    """
+    table = np.stack([np.broadcast_to(f, errors.shape) for f in features])
     table = table.reshape(len(table), -1).astype(np.float64)
     low, high = np.quantile(table, (0.005, 0.995), axis=1)
-    table = np.clip(table, low[:, None], high[:, None])
-    target = np.log(np.maximum(np.abs(errors[:, first]) / rmse[:, None], 0.02)).ravel() - _MEAN_LOG_NORMAL
+    np.clip(table, low[:, None], high[:, None], out=table)
     centre, scale = table.mean(axis=1), table.std(axis=1) + 1e-9
-    table = (table - centre[:, None]) / scale[:, None]
-    gram = table @ table.T / table.shape[1] + 1e-2 * np.eye(len(table))
-    slope = np.linalg.solve(gram, table @ (target - target.mean()) / table.shape[1]) / scale
-    weights = np.append(slope, target.mean() - slope @ centre)
-    if not features:
-        weights, low, high = np.zeros(1), np.zeros(0), np.zeros(0)
-    plain = SigmaModel(rmse, weights, low, high, 1.0)
-    sigma = plain.predict([f[..., last] for f in features], int(last.sum()))
-    factor = float(np.quantile(np.abs(errors[:, last]) / sigma, 0.9) / NORMAL_90)
-    return SigmaModel(rmse, weights, low, high, float(np.clip(factor, 0.05, 20.0)))
+    table = np.concatenate(((table - centre[:, None]) / scale[:, None], np.ones((1, table.shape[1]))))
+    target = np.log(np.maximum(np.abs(errors), 0.02)).ravel() - _MEAN_LOG_NORMAL
+    owner = np.tile(fold, len(errors))
+    numbers = [k for k in np.unique(fold) if (fold == k).sum() >= 50]
+    parts = [np.flatnonzero(owner == k) for k in numbers]
+    sums = [_sums(table[:, part], target[part]) for part in parts]
+    whole = _sums(table, target)
+    slopes = _slopes(whole)
+    logs = np.stack([slopes @ table] * 2)
+    for part, (gram, right) in zip(parts, sums, strict=True):
+        if len(numbers) > 1:
+            logs[1, part] = _slopes((whole[0] - gram, whole[1] - right)) @ table[:, part]
+    raw = slopes[:-1] / scale
+    return np.append(raw, slopes[-1] - raw @ centre), low, high, logs
+
+
+def _sums(table: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Normal equations of some pixels."""
+    return table @ table.T, table @ target
+
+
+def _slopes(sums: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Ridge solution; the constant (last) is free."""
+    gram, right = sums
+    penalty = np.full(len(gram), _RIDGE * gram[-1, -1])
+    penalty[-1] = 0
+    return np.linalg.solve(gram + np.diag(penalty), right)
