@@ -14,6 +14,7 @@ from .algorithms.detectclouds import DetectClouds
 from .algorithms.evaluaterestoration import EvaluateRestoration
 from .algorithms.importweights import ImportWeights
 from .algorithms.listmodels import ListModels
+from .algorithms.prepareradar import PrepareRadar
 from .algorithms.preparesentinel2 import PrepareSentinel2
 from .algorithms.removeclouds import RemoveClouds
 from .algorithms.simulateclouds import SimulateClouds
@@ -25,6 +26,7 @@ ALGORITHMS = (
     SimulateClouds,
     DescribeLayers,
     PrepareSentinel2,
+    PrepareRadar,
     CheckInstallation,
     ImportWeights,
     ListModels,

@@ -21,6 +21,7 @@ from .judging import judge
 from .notes import folded
 from .preparation import prepare
 from .progress import Cancel, Log, Report
+from .radar_preparation import prepare_radar
 from .restoration import restore
 from .scene import Scene
 from .threads import pool, single_threaded
@@ -78,6 +79,7 @@ _LAYERS_OF_THEIR_OWN: dict[str, Callable[..., Result]] = {
     "simulate": simulate,
     "describe": describe_layers,
     "prepare": prepare,
+    "prepare_radar": prepare_radar,
 }
 """Kinds that open their layers themselves."""
 

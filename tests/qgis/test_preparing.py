@@ -17,6 +17,9 @@ from qgis.core import (
 )
 
 from cloud_removal_plugin.algorithms import description, report
+from cloud_removal_plugin.clouds.detect import METHODS
+from cloud_removal_plugin.engine import preparing, radar_preparation
+from cloud_removal_plugin.engine.radar_preparation import RadarSettings
 from cloud_removal_plugin.gui.natural import style_natural
 from tests.raster.product_trees import make_hls, make_safe
 
@@ -77,12 +80,48 @@ def test_the_job_without_choices(provider, engine, context, feedback, tmp_path: 
     assert json.loads(job.settings) == {"bands": "", "date": "", "numbers": "applied", "pixel": 0.0, "extent_crs": ""}
 
 
+def test_the_radar_job_says_what_was_chosen(provider, engine, context, feedback, cloudy, other, tmp_path: Path) -> None:
+    choices = {"PICK": "all", "ORBIT": "descending", "SPECKLE": "quegan", "LOOKS": 9, "UNITS": "power"}
+    given = {
+        "RADAR": [other],
+        "INPUT": str(tmp_path),
+        "TARGET": cloudy,
+        "DATE": "2024-06-10",
+        "OUTPUT": "TEMPORARY_OUTPUT",
+    }
+    job = asked(engine, "prepareradar", {**given, **choices}, context, feedback)
+    assert (job.kind, job.input, job.products) == ("prepare_radar", cloudy, (other, str(tmp_path)))
+    assert json.loads(job.settings) == {
+        "unit": "power", "speckle": "quegan", "looks": 9.0, "orbit": "descending", "pick": "all", "date": "2024-06-10",
+    }  # fmt: skip
+    plain = asked(engine, "prepareradar", {"RADAR": [other], "OUTPUT": "TEMPORARY_OUTPUT"}, context, feedback)
+    assert plain.input == ""
+    settings = RadarSettings.from_json(plain.settings)
+    assert settings == RadarSettings()
+
+
+def test_choices_of_the_radar_are_the_engines(provider) -> None:
+    """The lists stand in the algorithm again, because QGIS must not import the engine's; they must not drift apart."""
+    made = QgsApplication.processingRegistry().createAlgorithmById("cloudremoval:prepareradar")
+    wanted = {
+        "SPECKLE": radar_preparation.SPECKLE, "ORBIT": radar_preparation.ORBITS, "PICK": radar_preparation.PICKS,
+        "UNITS": radar_preparation.UNITS,
+    }  # fmt: skip
+    for key, options in wanted.items():
+        assert tuple(made.parameterDefinition(key).options()) == options
+    offsets = QgsApplication.processingRegistry().createAlgorithmById("cloudremoval:preparesentinel2")
+    assert tuple(offsets.parameterDefinition("OFFSET").options()) == preparing.NUMBERS
+    detect = QgsApplication.processingRegistry().createAlgorithmById("cloudremoval:detectclouds")
+    assert tuple(detect.parameterDefinition("METHOD").options()) == METHODS
+
+
 @pytest.mark.parametrize(
     ("name", "parameters", "text"),
     [
         ("preparesentinel2", {"OUTPUT": "out.tif"}, "No product was given"),
         ("preparesentinel2", {"INPUT": "/nowhere/at/all", "OUTPUT": "out.tif"}, "does not exist"),
         ("preparesentinel2", {"INPUT": ".", "OUTPUT": "out.png"}, "not a GeoTIFF|not supported|extension"),
+        ("prepareradar", {"OUTPUT": "out.tif"}, "No radar was given"),
         ("describelayers", {}, "Nothing was given"),
         ("describelayers", {"FILES": ["/nowhere.zip"]}, "does not exist"),
         ("describelayers", {"LAYERS": ["/nowhere.tif"]}, "cannot be opened"),
@@ -133,17 +172,17 @@ def test_layers_described_through_qgis_process(qgis_process, tmp_path: Path) -> 
 
 def test_report_lines_name_doubts() -> None:
     found = {
-        "path": "/data", "problems": ["'x.zip' is not a whole zip file."],
+        "path": "/hub", "problems": ["'x.zip' is not a whole zip file."],
         "products": [
             {
-                "product": "Sentinel-2 L2A (SAFE)", "name": "S2A", "path": "/data/S2A", "platform": "Sentinel-2A",
+                "product": "Sentinel-2 L2A (SAFE)", "name": "S2A", "path": "/hub/S2A", "platform": "Sentinel-2A",
                 "time": "2024-06-10T10:00:31Z", "tile": "33TUG", "orbit": "122", "baseline": "05.11",
                 "sun_azimuth": 143.25, "sun_elevation": None, "quality_layers": ["scl"], "why": ["its name"],
                 "bands": [{"name": "B02", "role": "blue", "scale": 1e-4, "offset": -0.1}], "doubts": ["Look at it."],
             }
         ],
         "rasters": [
-            {"path": "/data/a.tif", "kind": "unknown", "product": "not readable", "bands": [], "date": "", "units": "",
+            {"path": "/hub/a.tif", "kind": "unknown", "product": "not readable", "bands": [], "date": "", "units": "",
              "why": [], "doubts": ["It is cut."]}
         ],
     }  # fmt: skip
