@@ -23,6 +23,7 @@ from .window_attention import (
     to_channels_last,
     window_for,
 )
+from .winograd import Conv3x3
 
 
 class WeightNormConv(nn.Module):
@@ -95,8 +96,8 @@ class _DenseLayer(nn.Module):
 
     def __init__(self, channels: int, growth: int) -> None:
         super().__init__()
-        self.conv = nn.Sequential(nn.Conv2d(channels, growth, 3, padding=1), nn.ReLU(inplace=True))
-        self.conv_SAR = nn.Sequential(nn.Conv2d(channels, growth, 3, padding=1), nn.ReLU(inplace=True))
+        self.conv = nn.Sequential(Conv3x3(channels, growth), nn.ReLU(inplace=True))
+        self.conv_SAR = nn.Sequential(Conv3x3(channels, growth), nn.ReLU(inplace=True))
 
     def forward(self, optical: Tensor, sar: Tensor) -> tuple[Tensor, Tensor]:
         return torch.cat((optical, self.conv(optical)), dim=1), torch.cat((sar, self.conv_SAR(sar)), dim=1)
@@ -108,8 +109,8 @@ class _DenseBlock(nn.Module):
     def __init__(self, width: int, growth: int, layers: int, attention: _SwinBlock) -> None:
         super().__init__()
         self.convs = nn.ModuleList(_DenseLayer(width + layer * growth, growth) for layer in range(layers))
-        self.LFF = nn.Conv2d(width + layers * growth, width, 3, padding=1)
-        self.LFF_SAR = nn.Conv2d(width + layers * growth, width, 3, padding=1)
+        self.LFF = Conv3x3(width + layers * growth, width)
+        self.LFF_SAR = Conv3x3(width + layers * growth, width)
         self.SwinTransformerBlock = attention
 
     def forward(self, optical: Tensor, sar: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,20 +153,20 @@ class AlignCR(LocalFusion):
     ) -> None:
         super().__init__(D, G0, ks_2d)
         window, shift = window_for(input_size // 2 if input_size else None, window_size)
-        self.SFE_conv = nn.Conv2d(4 * bands, G0, 3, padding=1)
+        self.SFE_conv = Conv3x3(4 * bands, G0)
         self.SFE_module = nn.Sequential(*(_WideBlock(G0) for _ in range(n_shallow_blocks)))
-        self.SFE_conv_SAR = nn.Conv2d(8, G0, 3, padding=1)
+        self.SFE_conv_SAR = Conv3x3(8, G0)
         self.SFE_module_SAR = nn.Sequential(*(_WideBlock(G0) for _ in range(n_shallow_blocks)))
         self.RDBs = nn.ModuleList()
         for block in range(D):
             attention = _SwinBlock(G0, window, shift if block % 2 else 0, num_heads, mlp_ratio)
             self.RDBs.append(_DenseBlock(G0, G, C, attention))
         self.SFAlign = nn.ModuleList(FeatureAlignment(G0, deformable_groups) for _ in range(D))
-        self.GFF = nn.Sequential(nn.Conv2d(D * G0, G0, 1), nn.Conv2d(G0, G0, 3, padding=1))
+        self.GFF = nn.Sequential(nn.Conv2d(D * G0, G0, 1), Conv3x3(G0, G0))
         self.UPNet = nn.Sequential(
-            nn.Conv2d(G0, upnet_hidden, 3, padding=1),
+            Conv3x3(G0, upnet_hidden),
             nn.PixelShuffle(2),
-            nn.Conv2d(upnet_hidden // 4, bands, 3, padding=1),
+            Conv3x3(upnet_hidden // 4, bands),
         )
 
     def forward(self, optical: Tensor, sar: Tensor) -> Tensor:

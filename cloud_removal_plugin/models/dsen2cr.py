@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .winograd import Conv3x3
+
 OPTICAL_BANDS = 13
 SAR_BANDS = 2
 
@@ -21,9 +23,9 @@ class ScaledResidual(nn.Module):
         super().__init__()
         self.scale = scale
         self.conv_block = nn.Sequential(
-            nn.Conv2d(features, features, 3, padding=1),
+            Conv3x3(features, features),
             nn.ReLU(inplace=True),
-            nn.Conv2d(features, features, 3, padding=1),
+            Conv3x3(features, features),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -62,10 +64,10 @@ class DSen2CR(nn.Module):
         self.include_sar_input = include_sar_input
         channels = optical_channels + (SAR_BANDS if include_sar_input else 0)
         self.model = nn.Sequential(
-            nn.Conv2d(channels, feature_size, 3, padding=1),
+            Conv3x3(channels, feature_size),
             nn.ReLU(inplace=True),
             *(ScaledResidual(feature_size, res_scale) for _ in range(num_layers)),
-            nn.Conv2d(feature_size, optical_channels, 3, padding=1),
+            Conv3x3(feature_size, optical_channels),
         )
         he_uniform(self)
 

@@ -20,6 +20,7 @@ from .window_attention import (
     to_channels_last,
     window_for,
 )
+from .winograd import Conv3x3
 
 DROP_PATH = 0.2
 """Rate of the last dense layer; the rates rise linearly from 0."""
@@ -30,8 +31,8 @@ class DenseAttention(ShiftedWindows):
 
     def __init__(self, channels: int, growth: int, window: int, shift: int, heads: int, mlp_ratio: float, drop: float):
         super().__init__(window, shift)
-        self.conv = nn.Sequential(nn.Conv2d(channels, growth, 3, padding=1), nn.ReLU(inplace=True))
-        self.conv_SAR = nn.Sequential(nn.Conv2d(channels, growth, 3, padding=1), nn.ReLU(inplace=True))
+        self.conv = nn.Sequential(Conv3x3(channels, growth), nn.ReLU(inplace=True))
+        self.conv_SAR = nn.Sequential(Conv3x3(channels, growth), nn.ReLU(inplace=True))
         self.attn = WindowAttention(growth, window, heads)
         self.drop_path = DropPath(drop)
         hidden = int(growth * mlp_ratio)
@@ -56,8 +57,8 @@ class ResidualDenseBlock(nn.Module):
         super().__init__()
         self.convs = nn.ModuleList(layers)
         stacked = width + len(layers) * growth
-        self.LFF = nn.Conv2d(stacked, width, 3, padding=1)
-        self.LFF_SAR = nn.Conv2d(stacked, width, 3, padding=1)
+        self.LFF = Conv3x3(stacked, width)
+        self.LFF_SAR = Conv3x3(stacked, width)
 
     def forward(self, optical: Tensor, sar: Tensor) -> tuple[Tensor, Tensor]:
         """(B, width, h, w) twice to the same."""
@@ -96,9 +97,9 @@ class GLFCR(LocalFusion):
         edge = min(input_size) if isinstance(input_size, (tuple, list)) else input_size
         window, shift = window_for(edge // 2 if edge else None, window_size)
         self.SFENet1 = nn.Conv2d(4 * bands, G0, 5, padding=2)
-        self.SFENet2 = nn.Conv2d(G0, G0, 3, padding=1)
+        self.SFENet2 = Conv3x3(G0, G0)
         self.SFENet1_SAR = nn.Conv2d(8, G0, 5, padding=2)
-        self.SFENet2_SAR = nn.Conv2d(G0, G0, 3, padding=1)
+        self.SFENet2_SAR = Conv3x3(G0, G0)
         rates = [DROP_PATH * layer / max(D * C - 1, 1) for layer in range(D * C)]
         self.RDBs = nn.ModuleList()
         for block in range(D):
@@ -107,10 +108,8 @@ class GLFCR(LocalFusion):
                 for c in range(C)
             ]
             self.RDBs.append(ResidualDenseBlock(G0, G, layers))
-        self.GFF = nn.Sequential(nn.Conv2d(D * G0, G0, 1), nn.Conv2d(G0, G0, 3, padding=1))
-        self.UPNet = nn.Sequential(
-            nn.Conv2d(G0, 256, 3, padding=1), nn.PixelShuffle(2), nn.Conv2d(64, bands, 3, padding=1)
-        )
+        self.GFF = nn.Sequential(nn.Conv2d(D * G0, G0, 1), Conv3x3(G0, G0))
+        self.UPNet = nn.Sequential(Conv3x3(G0, 256), nn.PixelShuffle(2), Conv3x3(64, bands))
 
     def forward(self, optical: Tensor, sar: Tensor) -> Tensor:
         """Restores one image.

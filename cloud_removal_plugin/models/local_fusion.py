@@ -8,7 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .kernelconv import kernel_convolution
+from .kernelconv import kernel_convolution, predicted_kernel_convolution
+from .winograd import Conv3x3
+
+SLOPE = 0.1
+"""Of every LeakyReLU below zero."""
 
 
 class _Stem(nn.Module):
@@ -17,9 +21,9 @@ class _Stem(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.LeakyReLU(0.1, inplace=True),
-            nn.Conv2d(width, width, 3, padding=1),
+            Conv3x3(width, width),
+            nn.LeakyReLU(SLOPE, inplace=True),
+            Conv3x3(width, width),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -32,15 +36,24 @@ class FilterGenerator(nn.Module):
     def __init__(self, width: int, size: int) -> None:
         super().__init__()
         self.fac_warp = nn.Sequential(
-            nn.Sequential(nn.Conv2d(2 * width, width, 3, padding=1), nn.LeakyReLU(0.1, inplace=True)),
+            nn.Sequential(Conv3x3(2 * width, width), nn.LeakyReLU(SLOPE, inplace=True)),
             _Stem(width),
             _Stem(width),
-            nn.Sequential(nn.Conv2d(width, width * size * size, 1), nn.LeakyReLU(0.1, inplace=True)),
+            nn.Sequential(nn.Conv2d(width, width * size * size, 1), nn.LeakyReLU(SLOPE, inplace=True)),
         )
+        self.size = size
 
     def forward(self, optical: Tensor, sar: Tensor) -> Tensor:
         """Two maps (B, C, H, W) to filters (B, C * size * size, H, W)."""
         return self.fac_warp(torch.cat((optical, sar), dim=1))
+
+    def warp(self, optical: Tensor, sar: Tensor) -> Tensor:
+        """Radar features (B, C, H, W), convolved with the filters; these are kept only where gradients need them."""
+        if torch.is_grad_enabled():
+            return kernel_convolution(sar, self(optical, sar), self.size)
+        features = self.fac_warp[:-1](torch.cat((optical, sar), dim=1))
+        tail = self.fac_warp[-1][0]
+        return predicted_kernel_convolution(sar, features, tail.weight, tail.bias, self.size, SLOPE)
 
 
 class LocalFusion(nn.Module):
@@ -48,7 +61,6 @@ class LocalFusion(nn.Module):
 
     def __init__(self, blocks: int, width: int, filter_size: int) -> None:
         super().__init__()
-        self.filter_size = filter_size
         self.DF = nn.ModuleList(FilterGenerator(width, filter_size) for _ in range(blocks))
         self.sar_fuse_1x1conv = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(blocks))
         # The last one changes nothing: the radar stream ends there. Checkpoints hold it all the same.
@@ -56,8 +68,7 @@ class LocalFusion(nn.Module):
 
     def fuse(self, block: int, optical: Tensor, sar: Tensor) -> tuple[Tensor, Tensor]:
         """Fuses after block ``block``: (B, C, H, W) twice to the same. The last radar map is not computed."""
-        filters = self.DF[block](optical, sar)
-        warped = kernel_convolution(sar, filters, self.filter_size)
+        warped = self.DF[block].warp(optical, sar)
         difference = warped - optical
         fused = optical + difference * torch.sigmoid(self.sar_fuse_1x1conv[block](difference))
         if block == len(self.DF) - 1:
