@@ -15,7 +15,7 @@ from .gaussian import BlockGaussian
 from .interpolation import ages as months
 from .interpolation import neighbours
 from .local_correction import TILE, LocalRidge
-from .networks import Network, silu
+from .networks import Network
 
 THIN = 2
 """The local correction learns on every second clear pixel in both directions."""
@@ -54,25 +54,44 @@ class SceneModel:
 
 
 class JointNetworks:
-    """Several networks as one: their first layers stacked and split into a head and what the head can't know."""
+    """Several networks as one: their first layers stacked and split into a head and what the head can't know.
+
+    Both hidden layers are halved, because x * sigmoid(x) = h + h * tanh(h) with h = x / 2: half the time of the usual
+    form, which divides by one plus an exponential.
+    """
 
     def __init__(self, networks: tuple[Network, ...], known: int) -> None:
-        self.networks = networks
-        first = np.concatenate([net.w1 for net in networks])
-        self.head = Head(np.ascontiguousarray(first[:, :known]), np.concatenate([net.b1 for net in networks]))
+        half = np.float32(0.5)
+        first = half * np.concatenate([net.w1 for net in networks])
+        self.head = Head(np.ascontiguousarray(first[:, :known]), half * np.concatenate([net.b1 for net in networks]))
         self.rest = np.ascontiguousarray(first[:, known:])
+        self.second = [half * net.w2 for net in networks]
+        self.offset = half * np.concatenate([net.b2 for net in networks])[:, None]
         self.last = np.concatenate([net.w3 for net in networks], axis=1) / np.float32(len(networks))
         self.constant = np.mean([net.b3 for net in networks], axis=0)[:, None].astype(np.float32)
 
     def correction(self, hidden: np.ndarray, rest: np.ndarray) -> np.ndarray:
         """Mean correction (C, n) from the head's output (64 k, n) and the other inputs (J, n)."""
-        hidden = silu(hidden + self.rest @ rest)
-        width = len(hidden) // len(self.networks)
-        for number, net in enumerate(self.networks):
-            part = hidden[number * width : (number + 1) * width]
-            part[:] = net.w2 @ part
-            part += net.b2[:, None]
-        return self.last @ silu(hidden) + self.constant
+        first = self.rest @ rest
+        first += hidden
+        second = np.empty_like(first)
+        _silu_of_half(first, second)
+        width = len(first) // len(self.second)
+        for number, matrix in enumerate(self.second):
+            part = slice(number * width, (number + 1) * width)
+            np.matmul(matrix, first[part], out=second[part])
+        second += self.offset
+        out = self.last @ _silu_of_half(second, first)
+        out += self.constant
+        return out
+
+
+def _silu_of_half(half: np.ndarray, scratch: np.ndarray) -> np.ndarray:
+    """x * sigmoid(x) from x / 2, in place; ``scratch`` of the same shape is overwritten."""
+    np.tanh(half, out=scratch)
+    scratch += np.float32(1)
+    half *= scratch
+    return half
 
 
 def network_rest(estimates: Estimates, surroundings: np.ndarray) -> np.ndarray:
@@ -165,13 +184,11 @@ def teaching_pixels(gap: np.ndarray, clear: np.ndarray, step: int) -> np.ndarray
     """Flat indices of every ``step``-th clear pixel in both directions whose tiles touch the gap."""
     half = TILE // 2
     height, width = gap.shape
-    rows, cols = np.nonzero(gap)
-    coarse = np.zeros((-(-height // half) + 2, -(-width // half) + 2), bool)
-    for di in range(3):
-        for dj in range(3):
-            coarse[rows // half + di, cols // half + dj] = True
-    lattice = np.zeros_like(clear)
-    lattice[::step, ::step] = clear[::step, ::step]
-    rows, cols = np.nonzero(lattice)
-    keep = coarse[rows // half + 1, cols // half + 1]
+    down = np.logical_or.reduceat(gap, np.arange(0, height, half), axis=0)
+    touched = np.pad(np.logical_or.reduceat(down, np.arange(0, width, half), axis=1), 1)
+    down = touched[:-2] | touched[1:-1] | touched[2:]
+    coarse = down[:, :-2] | down[:, 1:-1] | down[:, 2:]
+    rows, cols = np.nonzero(clear[::step, ::step])
+    rows, cols = rows * step, cols * step
+    keep = coarse[rows // half, cols // half]
     return rows[keep] * width + cols[keep]
