@@ -65,14 +65,16 @@ def reflected(depth: np.ndarray) -> np.ndarray:
 
 
 def seen_through(
-    surface: np.ndarray, band: Optics, cloud: np.ndarray, haze: np.ndarray, shade: np.ndarray
+    surface: np.ndarray, band: Optics, cloud: np.ndarray, haze: np.ndarray, shade: np.ndarray, air: float = 0.0
 ) -> np.ndarray:
     """Reflectance (H, W) of one band under clouds.
 
     Args:
         surface: (H, W), without them. cloud, haze: optical depths (H, W) at 550 nm.
         shade: share (H, W) of direct light that clouds elsewhere take.
+        air: what the air between ground and sensor adds to ``surface``; a shadow on the ground leaves most of it.
     """
-    lit = surface * (1 - DARKEST * band.direct * shade)
+    ground = np.minimum(surface, air)
+    lit = ground + (surface - ground) * (1 - DARKEST * band.direct * shade)
     back = reflected(cloud + band.haze * haze)
     return band.thick * back + (1 - back) ** 2 * lit / (1 - back * np.clip(lit, 0, 1))

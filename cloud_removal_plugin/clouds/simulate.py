@@ -69,8 +69,13 @@ class Wish:
 class Clouds:
     """The clouds of one date over a scene of ``shape`` pixels of ``pixel_m`` metres."""
 
-    def __init__(self, wish: Wish, shape: tuple[int, int], pixel_m: float) -> None:
-        self._wish, self._shape = wish, shape
+    def __init__(
+        self, wish: Wish, shape: tuple[int, int], pixel_m: float, air: tuple[float, ...] | None = None
+    ) -> None:
+        """Args:
+        air: reflectance of each band that comes from the air alone (path radiance), None = none.
+        """
+        self._wish, self._shape, self._air = wish, shape, air
         self._step = max(1, math.ceil(max(shape) / FIELD_EDGE))
         wave = 2.5 * wish.size_m / pixel_m
         rng = np.random.default_rng([wish.seed, 71])
@@ -147,6 +152,7 @@ class Clouds:
         classes[~np.isfinite(surface).any(axis=0)] = NO_DATA
         touched = (classes == CLOUD) | (classes == SHADOW)
         out = surface.copy()
-        for plane, name in zip(out, bands, strict=True):
-            plane[touched] = seen_through(plane[touched], optics(name), cloud[touched], haze[touched], shade[touched])
+        for plane, name, air in zip(out, bands, self._air or (0.0,) * len(bands), strict=True):
+            parts = (part[touched] for part in (cloud, haze, shade))
+            plane[touched] = seen_through(plane[touched], optics(name), *parts, air)
         return out, classes

@@ -20,6 +20,7 @@ from ..raster.info import RasterInfo, describe
 from ..raster.masks import MaskReader
 from ..raster.radiometry import Radiometry, recognise
 from ..raster.reader import OpticalReader
+from ..raster.sample import sample
 from ..raster.sun import sun_of
 from ..raster.windows import Window, cores
 from ..raster.writer import RasterWriter, to_stored
@@ -28,6 +29,8 @@ from .notes import folded
 from .progress import Cancel, Log, Progress, Report
 from .scene import hidden
 
+DARK_QUANTILE = 0.001
+DARK_SHARE = 0.9
 PHASE, LOOK = "Laying clouds over the scene", "Looking at masks"
 Cover = Callable[[np.ndarray, Window], tuple[np.ndarray, np.ndarray]]
 """Reflectance (C, H, W) and its window to the cloudy reflectance and classes (H, W)."""
@@ -52,7 +55,7 @@ def simulate(job: Job, *, budget_mb: int, threads: Executor, report: Report, can
         if masks:
             cover, said = _from_masks(job, masks, grid, windows, stack, progress)
         else:
-            cover, said = _made_up(job, info, radiometry.bands, grid)
+            cover, said = _made_up(job, info, radiometry, grid)
         log("info", said)
         counted = _write(job, info, radiometry, grid, windows, cover, progress)
     warnings = () if counted["hidden"] else ("No pixel was hidden: raise COVER, or give masks that hide something.",)
@@ -67,7 +70,7 @@ def simulate(job: Job, *, budget_mb: int, threads: Executor, report: Report, can
     )
 
 
-def _made_up(job: Job, info: RasterInfo, bands: tuple[str, ...], grid: Grid) -> tuple[Cover, str]:
+def _made_up(job: Job, info: RasterInfo, radiometry: Radiometry, grid: Grid) -> tuple[Cover, str]:
     """Clouds that follow from the seed; the sun stands where the analyst, else the layer's tags, say."""
     for name, low, high in (("cover", 0.0, 1.0), ("haze", 0.0, 1.0), ("size_m", grid.pixel_m, np.inf)):
         if not low <= getattr(job, name) <= high:
@@ -79,9 +82,18 @@ def _made_up(job: Job, info: RasterInfo, bands: tuple[str, ...], grid: Grid) -> 
     azimuth = next(angle for angle in (job.sun_azimuth, sun.azimuth, SUN_AZIMUTH) if angle is not None)
     elevation = next(angle for angle in (job.sun_elevation, sun.elevation, SUN_ELEVATION) if angle is not None)
     wish = Wish(job.cover, job.size_m, job.haze, job.seed, azimuth, elevation)
-    clouds = Clouds(wish, grid.shape, grid.pixel_m)
+    clouds = Clouds(wish, grid.shape, grid.pixel_m, _air(info, radiometry))
     said = f"Sun at azimuth {azimuth:.0f} and elevation {elevation:.0f} degrees; seed {job.seed}."
-    return lambda surface, window: clouds.over(surface, bands, window), said
+    return lambda surface, window: clouds.over(surface, radiometry.bands, window), said
+
+
+def _air(info: RasterInfo, radiometry: Radiometry) -> tuple[float, ...]:
+    """What the air adds to each band: a little less than the darkest pixels show (Chavez 1988, dark-object method)."""
+    numbers = sample(info, radiometry.used_bands)
+    if not numbers.shape[1]:
+        return (0.0,) * len(radiometry.bands)
+    dark = np.quantile(numbers, DARK_QUANTILE, axis=1) * radiometry.scale + radiometry.offset
+    return tuple(float(value) for value in np.maximum(DARK_SHARE * dark, 0.0))
 
 
 def _from_masks(

@@ -16,11 +16,13 @@ from ..evaluation.conventions import Convention, convention
 from ..evaluation.figures import MEASURES, as_csv, as_json, figures
 from ..evaluation.formulas import angles
 from ..evaluation.ledger import Ledger
+from ..evaluation.page import check_needed
 from ..evaluation.splits import HALO, Splits
 from ..raster.windows import Window, cores
 from ..raster.writer import RasterWriter
 from .job import Job, Result
 from .judged import Judged, Sight
+from .judgement_report import judgement_html
 from .notes import folded
 from .progress import Cancel, Log, Progress, Report
 from .stream import StageTimes, read_ahead
@@ -49,6 +51,8 @@ def judge(job: Job, *, budget_mb: int, threads: Executor, report: Report, cancel
         CloudRemovalError, Cancelled: nothing was written.
     """
     rules = convention(job.metrics_as)
+    if job.page:
+        check_needed()
     progress = Progress(report, cancelled, {"Looking at bands": 0.02, PHASE: 1.0, "Writing the report": 0.1})
     with Judged(job, rules) as layers:
         for note in folded(layers.notes):
@@ -64,7 +68,8 @@ def judge(job: Job, *, budget_mb: int, threads: Executor, report: Report, cancel
         for warning in found["warnings"]:
             log("warning", warning)
         progress.step("Writing the report", 0.0)
-        _write(job, layers, found, books)
+        page = judgement_html(job, layers, found, rules, books.confidence) if job.page else ""
+        _write(job, found, page)
     return _result(job, found)
 
 
@@ -177,8 +182,10 @@ def _error_writer(job: Job, layers: Judged) -> RasterWriter:
     )  # fmt: skip
 
 
-def _write(job: Job, layers: Judged, found: dict[str, Any], books: Books) -> None:
-    """The figures, as far as they are wanted."""
+def _write(job: Job, found: dict[str, Any], page: str) -> None:
+    """The figures and the report, as far as they are wanted."""
+    if job.page:
+        write_whole(job.page, page)
     if job.figures:
         write_whole(job.figures, as_csv(found) if job.figures.lower().endswith(".csv") else as_json(found))
 

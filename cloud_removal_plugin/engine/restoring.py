@@ -33,11 +33,14 @@ class RegionFit:
         fitted: maps an observation of ``dates`` to a restoration.
         dates: indices of the scene's acquisitions that a window is read with, target first.
         gap: hidden pixels of the region's windows, the weight of its figures in the scene's.
+        region: where it was fitted. seen: share of the gap that each acquisition of the scene shows.
     """
 
     fitted: Fitted
     dates: tuple[int, ...]
     gap: int
+    region: Window
+    seen: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ class Restoring:
         self.times.add("fit", since)
         used = tuple(dates[index] for index in fitted.dates_used)
         self._kept = _reduced(samples[0], fitted.dates_used) if plan.samples == (plan.region,) else None
-        fit = RegionFit(fitted, used, int(gap.sum()))
+        fit = RegionFit(fitted, used, int(gap.sum()), plan.region, tuple(shares))
         self.fits.append(fit)
         return fit
 

@@ -18,6 +18,7 @@ from ..observation import Observation, Restoration
 from .context import axes
 from .covered import fit_covered
 from .dates import choose
+from .evidence import Evidence, gather
 from .estimate import Estimates, Head, arranged
 from .folds import lattice_step, simulate
 from .frame import Frame, Plan, make_plan, ring
@@ -69,6 +70,7 @@ class FittedEnsemble:
         model: what estimates the members. weights: float32 (M, C). basis: axes (K, C) of the membrane.
         reach: pixels from clear ones up to which simulated gaps speak for the error.
         beyond: float32 (C,), what is known of the error far beyond it; None where the gap does not go there.
+        evidence: what the simulated gaps showed, for the report.
     """
 
     needs: Needs
@@ -83,6 +85,7 @@ class FittedEnsemble:
     sigma: SigmaModel | None
     reach: float = np.inf
     beyond: np.ndarray | None = None
+    evidence: Evidence | None = None
 
     def restore(self, obs: Observation, *, pool: Executor | None = None) -> Restoration:
         """Restores the gap of one window of the region."""
@@ -288,6 +291,9 @@ class SceneEnsemble:
         sigma = fit_sigma(features, stacked, trial.fold) if stacked.shape[1] >= 50 else None
         rmse = float(np.sqrt(np.mean(np.square(stacked, dtype=np.float64), axis=1)).mean()) if sigma else None
         summary = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(names, weights.mean(axis=1), strict=True))
+        announced = sigma.predict(features, stacked.shape[1]) if sigma else None
+        mixed = dict(zip(names, weights, strict=True))
+        evidence = gather(trial.names, trial.values - trial.truth, mixed, stacked, announced, trial.fold)
         return FittedEnsemble(
             Needs(0, model.plan.radar is not None, 1),
             (0, *model.plan.dates),
@@ -299,6 +305,7 @@ class SceneEnsemble:
             weights.astype(np.float32),
             basis,
             sigma,
+            evidence=evidence,
         )
 
 

@@ -10,6 +10,7 @@ import rasterio
 
 from cloud_removal_plugin.engine.job import Job
 from cloud_removal_plugin.engine.run import run
+from tests.engine.conftest import make_series  # noqa: F401  (a fixture)
 
 BANDS = ("blue", "green", "red", "nir")
 

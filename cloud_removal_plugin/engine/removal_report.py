@@ -1,0 +1,150 @@
+"""Collects the report of a cloud removal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import rasterio
+
+from ..evaluation import plots, removal
+from ..evaluation.page import render
+from ..evaluation.pictures import Picture, class_image, png
+from ..evaluation.words import days, percent
+from ..raster.classes import NO_DATA
+from ..raster.info import describe
+from ..raster.thumbnail import small_codes, thumbnail
+from .job import Job
+from .notes import folded
+from .outputs import Shares
+from .pictured import EDGE, Shown, over_bands, views
+from .restoring import RegionFit
+from .scene import Scene
+
+
+def drawn(job: Job, folder: Path) -> Job:
+    """The job with its uncertainty and clouds written somewhere even where only the report wants them."""
+    return replace(
+        job,
+        uncertainty=job.uncertainty or str(folder / "uncertainty.tif"),
+        clouds=job.clouds or str(folder / "clouds.tif"),
+    )
+
+
+def removal_html(
+    job: Job,
+    written: Job,
+    scene: Scene,
+    fits: Sequence[RegionFit],
+    shares: Shares,
+    expected_rmse: float | None,
+    *,
+    used: str,
+    notes: Sequence[str],
+    warnings: Sequence[str],
+    elapsed: float,
+) -> str:
+    """The report as HTML.
+
+    Args:
+        job: as the analyst gave it. written: with the paths that were really written (:func:`drawn`).
+        fits: of the regions that had a gap. shares: counts of pixels. used: what ran, in a line.
+    """
+    target = scene.layers[0]
+    after = Shown("Cloud-free", describe(written.output), target.radiometry)
+    pictures, note = views([Shown("Cloudy", target.info, target.radiometry), after], scene.grid, scene.bands, steady=1)
+    return render(
+        removal.page(
+            removal.Removal(
+                name=Path(job.input).stem,
+                date=scene.dates[0].isoformat() if scene.dates else "",
+                method=job.method,
+                used=used,
+                hidden=shares.hidden / shares.valid,
+                restored=shares.restored / shares.valid,
+                expected_rmse=expected_rmse,
+                bands=scene.bands,
+                regions=[_region(fit, alone=len(fits) == 1) for fit in fits],
+                elapsed=elapsed,
+                views=pictures,
+                maps=_maps(written, scene),
+                views_note=note,
+                layers=_rows(job, scene, fits),
+                warnings=warnings,
+                notes=folded([*scene.notes, *notes]),
+                detectors=[]
+                if job.cloud_mask
+                else ["s2cloudless"]
+                if any("s2cloudless" in line for line in notes)
+                else [],
+                job=job.to_json(),
+                paths=job.inputs,
+                gdal=rasterio.__gdal_version__,
+                made=time.strftime("%Y-%m-%d"),
+            )
+        )
+    )
+
+
+def _region(fit: RegionFit, alone: bool) -> removal.Region:
+    """A region's fit as plain data."""
+    name = f"row {fit.region.row}, column {fit.region.col}" if not alone else "whole scene"
+    evidence = getattr(fit.fitted, "evidence", None)
+    if evidence is None:
+        return removal.Region(name, fit.gap, fit.fitted.summary)
+    return removal.Region(
+        name, fit.gap, fit.fitted.summary, evidence.members, evidence.weights, evidence.rmse, evidence.mae,
+        evidence.mixture_rmse, evidence.mixture_mae, evidence.error, evidence.sigma,
+    )  # fmt: skip
+
+
+def _maps(written: Job, scene: Scene) -> list[Picture]:
+    """Clouds and shadows, and the uncertainty of what was restored."""
+    classes = small_codes(describe(written.clouds), scene.grid, EDGE).astype(np.uint8)
+    pictures = [
+        Picture(
+            "Clouds and shadows", png(class_image(classes)), "Map of clouds and shadows",
+            "White: cloud. Dark: shadow. Green: clear. " + ("Grey: no data." if (classes == NO_DATA).any() else ""),
+        )
+    ]  # fmt: skip
+    info, target = describe(written.uncertainty), scene.layers[0].radiometry
+    radiometry = replace(
+        target, used_bands=tuple(range(1, info.count + 1)), scale=abs(target.scale), offset=0.0, nodata=info.nodata,
+        zero_is_nodata=False, saturated=None,
+    )  # fmt: skip
+    sigma = over_bands(thumbnail(info, radiometry, scene.grid, scene.bands, EDGE))
+    sigma = np.where(sigma > 0, sigma, np.nan)
+    if np.isfinite(sigma).any():
+        label = "standard deviation, mean over bands (reflectance)"
+        pictures.append(
+            Picture("Uncertainty", plots.map_of(sigma, label), "Map of the uncertainty", "Grey: kept as it was.")
+        )
+    return pictures
+
+
+def _rows(job: Job, scene: Scene, fits: Sequence[RegionFit]) -> list[list[str]]:
+    """Role, file, date, distance in time, share of the gap that it shows, use; the nearest date first."""
+    used = {date for fit in fits for date in fit.dates}
+    gaps = sum(fit.gap for fit in fits)
+    rows = []
+    for place, layer in enumerate(scene.layers):
+        day = scene.dates[place].isoformat() if scene.dates else "–"
+        seen = sum(fit.gap * fit.seen[place] for fit in fits if len(fit.seen) > place) / gaps if gaps else 0.0
+        role, far = ("Cloudy", "") if place == 0 else ("Other date", days(layer.day) if scene.dates else "–")
+        use = "" if place == 0 else "yes" if place in used else "no"
+        rows.append([role, layer.info.name, day, far, "" if place == 0 else percent(seen), use])
+    rows[1:] = [row for _, row in sorted(zip(np.abs(scene.days[1:]), rows[1:], strict=True), key=lambda pair: pair[0])]
+    if scene.radar:
+        near = scene.radar_days[np.argsort(np.abs(scene.radar_days))] if len(scene.radar_days) else []
+        far = ", ".join(days(day) for day in near[:3])
+        rows.append(["Radar", scene.radar.info.name, "", far, "all weathers", _radar_use(fits)])
+    if job.cloud_mask:
+        rows.append(["Mask", Path(job.cloud_mask).name, "", "", "", "yes"])
+    return rows
+
+
+def _radar_use(fits: Sequence[RegionFit]) -> str:
+    return "yes" if any(fit.fitted.needs.radar for fit in fits) else "no"

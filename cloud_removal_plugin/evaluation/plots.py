@@ -1,0 +1,179 @@
+"""The report's plots, drawn with matplotlib as SVG (lines and bars) or PNG (maps)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .pictures import address
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, QUIET, GRID = "#22303c", "#5c6a75", "#d9dfe4"
+ACCENT, SECOND, PALE = "#1f6f8b", "#c8553d", "#9fb8c4"
+CYCLE = ("#1f6f8b", "#c8553d", "#e0a458", "#6a8d4f", "#7a5c8f", "#4f6d8a", "#a3785c", "#8a8f94")
+SIZE_IN = (4.6, 3.3)
+_STYLE = {
+    "font.family": "DejaVu Sans", "font.size": 9, "text.color": INK, "axes.labelcolor": INK,
+    "axes.edgecolor": "#aab4bc",
+    "axes.linewidth": 0.8, "xtick.color": QUIET, "ytick.color": QUIET, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.7, "axes.axisbelow": True,
+    "svg.hashsalt": "cloud-removal",
+}  # fmt: skip
+
+
+def _figure(size: tuple[float, float] = SIZE_IN) -> tuple[Figure, Axes]:
+    """A figure that no window knows of, so that threads and QGIS are left alone."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(_STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        return figure, figure.add_subplot()
+
+
+def _address(figure: Figure, kind: str = "svg") -> str:
+    from matplotlib import rc_context
+
+    buffer = io.BytesIO()
+    metadata = {"Date": None} if kind == "svg" else None
+    with rc_context(_STYLE):
+        figure.savefig(buffer, format=kind, dpi=160, facecolor="white", metadata=metadata)
+    return address(buffer.getvalue(), "image/svg+xml" if kind == "svg" else "image/png")
+
+
+def coverage(measured: Mapping[str, float | None]) -> str:
+    """Share of true values inside central intervals against what the intervals promise, both in percent."""
+    figure, axes = _figure()
+    promised = [float(level) for level in measured]
+    held = [np.nan if share is None else 100 * share for share in measured.values()]
+    axes.plot([0, 100], [0, 100], color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
+    axes.annotate("perfect", (22, 22), rotation=38, color=QUIET, fontsize=8, ha="left", va="bottom")
+    axes.plot(promised, held, color=ACCENT, marker="o", linewidth=1.8)
+    axes.set(xlim=(0, 104), ylim=(0, 104), xlabel="promised by the interval (%)", ylabel="true values inside (%)")
+    return _address(figure)
+
+
+def reliability(sigma: np.ndarray, error: np.ndarray, bins: int = 12) -> str:
+    """Announced against measured error, in groups of equally many values."""
+    figure, axes = _figure()
+    order = np.argsort(sigma, kind="stable")
+    groups = [part for part in np.array_split(order, bins) if len(part)]
+    announced = [float(np.sqrt(np.mean(np.square(sigma[part])))) for part in groups]
+    measured = [float(np.sqrt(np.mean(np.square(error[part])))) for part in groups]
+    top = 1.08 * max([*announced, *measured, 1e-4])
+    axes.plot([0, top], [0, top], color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
+    axes.plot(announced, measured, color=ACCENT, marker="o", linewidth=1.8)
+    axes.set(xlim=(0, top), ylim=(0, top), xlabel="announced error (reflectance)", ylabel="measured error (RMSE)")
+    return _address(figure)
+
+
+def discard(rmse: Sequence[float]) -> str:
+    """RMSE of what is left when the least certain values are discarded."""
+    figure, axes = _figure()
+    kept = np.linspace(100 / len(rmse), 100, len(rmse))
+    axes.plot(kept, rmse, color=ACCENT, marker="o", markersize=3.5, linewidth=1.8)
+    axes.fill_between(kept, rmse, color=ACCENT, alpha=0.08)
+    axes.set(xlim=(0, 102), ylim=(0, None), xlabel="most certain values kept (%)", ylabel="RMSE (reflectance)")
+    return _address(figure)
+
+
+def bars(
+    names: Sequence[str], values: Sequence[float], label: str, strong: Sequence[str] = (), form: str = "{:.4f}"
+) -> str:
+    """Horizontal bars from top to bottom, ``strong`` ones in the accent's colour."""
+    figure, axes = _figure((2 * SIZE_IN[0], max(1.5, 0.36 * len(names) + 0.7)))
+    colours = [ACCENT if name in strong or not strong else PALE for name in names]
+    places = np.arange(len(names))
+    axes.barh(places, values, color=colours, height=0.66)
+    for place, value in zip(places, values, strict=True):
+        axes.annotate(
+            form.format(value), (value, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8
+        )
+    axes.set(yticks=places, yticklabels=list(names), xlabel=label, xlim=(0, 1.18 * max([*values, 1e-9])))
+    axes.invert_yaxis()
+    axes.grid(False, axis="y")
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    return _address(figure)
+
+
+def columns(groups: Sequence[str], series: Mapping[str, Sequence[float]], label: str) -> str:
+    """Grouped columns: one group a place on the axis, one colour a series; NaN leaves a gap."""
+    figure, axes = _figure((2 * SIZE_IN[0], SIZE_IN[1]))
+    width = 0.8 / max(len(series), 1)
+    places = np.arange(len(groups))
+    for number, (name, values) in enumerate(series.items()):
+        shift = (number - (len(series) - 1) / 2) * width
+        axes.bar(places + shift, values, width * 0.94, color=CYCLE[number % len(CYCLE)], label=name)
+    axes.set(xticks=places, xticklabels=list(groups), ylabel=label, ylim=(0, None))
+    axes.grid(False, axis="x")
+    axes.tick_params(axis="x", length=0, labelcolor=INK, rotation=0 if len(groups) <= 8 else 35)
+    if len(series) > 1:
+        axes.legend(frameon=False, fontsize=8, ncol=min(len(series), 4), loc="upper left")
+        axes.margins(y=0.2)
+    return _address(figure)
+
+
+def stacked(rows: Sequence[str], parts: Mapping[str, Sequence[float]], label: str) -> str:
+    """Horizontal bars that add up, one a row: the members' weights of every region."""
+    figure, axes = _figure((2 * SIZE_IN[0], max(1.5, 0.32 * len(rows) + 1.0)))
+    places, start = np.arange(len(rows)), np.zeros(len(rows))
+    for number, (name, values) in enumerate(parts.items()):
+        width = 100 * np.asarray(values, float)
+        axes.barh(places, width, left=start, height=0.7, color=CYCLE[number % len(CYCLE)], label=name)
+        for place, (value, left) in enumerate(zip(width, start, strict=True)):
+            if value > 8:
+                axes.annotate(
+                    f"{value:.0f}", (left + value / 2, place), ha="center", va="center", color="white", fontsize=8
+                )
+        start = start + width
+    axes.set(yticks=places, yticklabels=list(rows), xlabel=label, xlim=(0, max(100.0, float(start.max(initial=0.0)))))
+    axes.invert_yaxis()
+    axes.grid(False)
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.legend(frameon=False, fontsize=8, ncol=min(len(parts), 4), loc="lower left", bbox_to_anchor=(0, 1))
+    return _address(figure)
+
+
+def map_of(values: np.ndarray, label: str, *, diverging: bool = False, top: float | None = None) -> str:
+    """A map with its colour bar; pale grey where there is no value."""
+    from matplotlib import colormaps
+
+    height, width = values.shape
+    across = SIZE_IN[0]
+    figure, axes = _figure((across, across * min(max(height / width, 0.35), 1.6) + 0.55))
+    ramp = colormaps["RdBu_r" if diverging else "magma"].copy()
+    ramp.set_bad("#e9edf0")
+    known = values[np.isfinite(values)]
+    if top is None:
+        top = float(np.quantile(np.abs(known), 0.99)) if known.size else 1.0
+    top = max(top, 1e-6)
+    low = -top if diverging else 0.0
+    shown = axes.imshow(np.ma.masked_invalid(values), cmap=ramp, vmin=low, vmax=top, interpolation="antialiased")
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set(visible=True, color="#c5ced5", linewidth=0.8)
+    bar = figure.colorbar(shown, ax=axes, orientation="horizontal", extend="both" if diverging else "max", pad=0.02,
+                          shrink=0.94, aspect=34)  # fmt: skip
+    bar.set_label(label, fontsize=8.6)
+    bar.ax.tick_params(labelsize=8)
+    bar.outline.set_visible(False)
+    return _address(figure, "png")
+
+
+def common_top(maps: Sequence[np.ndarray]) -> float:
+    """An upper end of the colour scale that suits several maps."""
+    known = [values[np.isfinite(values)] for values in maps]
+    known = [values for values in known if values.size]
+    return max((float(np.quantile(values, 0.99)) for values in known), default=1.0)
+
+
+def as_numbers(values: Sequence[Any]) -> list[float]:
+    """None becomes NaN, which plots leave out."""
+    return [float("nan") if value is None else float(value) for value in values]

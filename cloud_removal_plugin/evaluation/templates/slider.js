@@ -1,0 +1,19 @@
+(function () {
+  "use strict";
+  var slider = document.getElementById("slider");
+  if (!slider) { return; }
+  var slide = document.getElementById("slide");
+  var views = Array.prototype.slice.call(slider.querySelectorAll(".view"));
+  function move() { slider.style.setProperty("--x", slide.value / 10 + "%"); }
+  function choose(side) {
+    var choice = document.getElementById(side + "-choice");
+    document.getElementById(side + "-tag").textContent = choice.value;
+    views.forEach(function (view) { view.classList.toggle(side, view.dataset.title === choice.value); });
+  }
+  slider.classList.add("live");
+  slide.addEventListener("input", move);
+  ["left", "right"].forEach(function (side) {
+    document.getElementById(side + "-choice").addEventListener("change", function () { choose(side); });
+  });
+  move();
+}());

@@ -1,0 +1,165 @@
+"""The reports: one file that needs nothing else, true to the figures, safe with odd names, whole or not at all."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+pytest.importorskip("jinja2", reason="reports need jinja2")
+pytest.importorskip("matplotlib", reason="reports need matplotlib")
+
+from cloud_removal_plugin.engine.job import Job
+from cloud_removal_plugin.engine.run import run
+from cloud_removal_plugin.errors import CloudRemovalError, DependencyError
+from cloud_removal_plugin.evaluation import page, pictures, words
+from cloud_removal_plugin.evaluation.citations import citations
+from cloud_removal_plugin.evaluation.conventions import NAMES
+
+VOID = {"meta", "img", "input", "br", "link"}
+
+
+class Reader(HTMLParser):
+    """Checks that tags close in order, and collects texts and addresses."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.addresses: list[str] = []
+        self.alts: list[str] = []
+        self.feed(html)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attributes: list) -> None:
+        given = dict(attributes)
+        self.addresses += [given[key] for key in ("src", "href") if key in given]
+        if tag == "img":
+            self.alts.append(given["alt"])
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.texts.append(re.sub(r"\s+", " ", data.strip()))
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.texts)
+
+
+def check_alone(html: str) -> Reader:
+    """Nothing is loaded from anywhere."""
+    read = Reader(html)
+    assert read.addresses
+    assert all(address.startswith("data:") for address in read.addresses)
+    assert "@import" not in html
+    assert "url(" not in html
+    assert all(read.alts)
+    return read
+
+
+@pytest.fixture
+def judged(reference, disc, write, judge, tmp_path):
+    """The report of two layers under an odd name, and the result."""
+    rng = np.random.default_rng(1)
+    sigma = np.where(disc, np.float32(0.02), 0) * np.ones_like(reference)
+    good = reference + rng.normal(0, 1, reference.shape).astype(np.float32) * sigma
+    first = write(good, "<b>good & fast.tif")
+    second = write(np.where(disc, reference * 1.4, reference), "worse.tif")
+    cloudy = write(np.where(disc, np.float32(0.8), reference), "cloudy.tif")
+    out = tmp_path / "report.html"
+    result = judge(
+        [first, second], write(reference, "reference.tif"), cloudy=cloudy, page=out,
+        cloud_mask=write(disc[None].astype(np.uint8), "mask.tif", "uint8", names=()),
+        sigma=write(sigma * 10_000, "sigma.tif", "float32"),
+    )  # fmt: skip
+    return out.read_text(encoding="utf-8"), result
+
+
+def test_the_report_of_an_evaluation(judged) -> None:
+    html, result = judged
+    read = check_alone(html)
+    for heading in ("Compare", "Which layer is best?", "Maps", "Bands", "Does the uncertainty hold?", "Run it again"):
+        assert heading in read.texts
+    assert "<b>good & fast" in read.text
+    assert "&lt;b&gt;good &amp; fast" in html
+    assert f"{result.mae:.4f}" in read.text
+    assert "90\u00a0% interval" in html
+    assert '"kind": "evaluate"' in read.text
+    assert re.search(r"[0-9a-f]{64}", read.text)
+    assert {"Cloudy", "worse", "Reference"} <= set(read.texts)
+
+
+def test_the_report_of_a_removal(make_series, tmp_path) -> None:
+    series = make_series()
+    out = tmp_path / "report.html"
+    job = Job(
+        "restore", str(series.target), str(tmp_path / "out.tif"), other_dates=tuple(map(str, series.others)),
+        cloud_mask=str(series.mask), other_masks=tuple(map(str, series.clear_masks)), method="fast", page=str(out),
+    )  # fmt: skip
+    result = run(job, lambda *_: None, lambda: False, lambda *_: None)
+    assert result.page == str(out)
+    read = check_alone(out.read_text(encoding="utf-8"))
+    for heading in ("Compare", "What error to expect", "Which methods did the work", "Bands", "Data", "How to cite"):
+        assert heading in read.texts
+    assert f"{result.expected_rmse:.4f}" in read.text
+    assert "Interpolation in time (baseline)" in read.texts
+    assert "9 days before" in read.texts
+    assert "2024-07-05" in read.texts
+    assert '"method": "fast"' in read.text
+    assert sorted(
+        path.name for path in tmp_path.glob("*.tif") if "MASK" not in path.name and "S2" not in path.name
+    ) == ["out.tif"]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_clear_layer_has_a_report_too(make_series, tmp_path) -> None:
+    series = make_series(cloud=np.zeros((96, 80), bool))
+    out = tmp_path / "report.html"
+    job = Job("restore", str(series.target), str(tmp_path / "out.tif"), cloud_mask=str(series.mask), page=str(out))
+    run(job, lambda *_: None, lambda: False, lambda *_: None)
+    assert "No clouds were found" in check_alone(out.read_text(encoding="utf-8")).text
+
+
+def test_missing_libraries_are_told_before_any_work(make_series, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(page, "NEEDED", ("jinja2", "no_such_library"))
+    series = make_series()
+    job = Job("restore", str(series.target), str(tmp_path / "out.tif"), page=str(tmp_path / "report.html"))
+    with pytest.raises(DependencyError, match="no_such_library"):
+        run(job, lambda *_: None, lambda: False, lambda *_: None)
+    assert not (tmp_path / "out.tif").exists()
+
+
+def test_a_report_is_no_raster(make_series, tmp_path) -> None:
+    series = make_series()
+    job = Job("restore", str(series.target), str(tmp_path / "out.tif"), page=str(tmp_path / "report.tif"))
+    with pytest.raises(CloudRemovalError, match="HTML"):
+        run(job, lambda *_: None, lambda: False, lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.5, "50 %"), (0.005, "0.5 %"), (0.0002, "< 0.1 %"), (0.9999, "> 99.9 %"), (1, "100 %"), (None, "–")],
+)
+def test_shares_are_never_rounded_to_all_or_nothing(share, text) -> None:
+    assert words.percent(share) == text
+
+
+def test_every_convention_can_be_cited() -> None:
+    for name in NAMES:
+        if name != "field":
+            assert len(citations([name])) == 2, name
+
+
+def test_colours_when_bands_are_unknown() -> None:
+    assert pictures.shown_bands(("blue", "green", "red", "nir")) == ("red", "green", "blue")
+    assert pictures.shown_bands(("band1", "band2", "band3")) == ("band1", "band2", "band3")
+    assert pictures.shown_bands(("band1", "band2")) == ("band1",)
+    image = pictures.in_colour(np.full((1, 2, 2), np.nan, np.float32), (np.zeros(1), np.ones(1)))
+    assert image.shape == (2, 2, 3)
