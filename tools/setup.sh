@@ -16,7 +16,7 @@ s2cloudless_version=1.7.3
 packages=(
     qgis python3-qgis                    # QGIS, qgis_process, PyQGIS
     python3-rasterio python3-scipy python3-h5py  # one GDAL, one HDF5 and one PROJ for QGIS and for us
-    python3-matplotlib fonts-dejavu-core # the demo's picture
+    python3-matplotlib fonts-dejavu-core # plots of the reports, the demo's picture
     libopenblas0                         # the reference BLAS is much slower
     libgomp1                             # LightGBM's threads
     python3-venv python3-dev g++ ninja-build  # .venv and the compiled kernel
