@@ -16,6 +16,7 @@ from ..evaluation.conventions import Convention, convention
 from ..evaluation.figures import MEASURES, as_csv, as_json, figures
 from ..evaluation.formulas import angles
 from ..evaluation.ledger import Ledger
+from ..evaluation.lpips import Tally, tally
 from ..evaluation.page import check_needed
 from ..evaluation.splits import HALO, Splits
 from ..raster.windows import Window, cores
@@ -27,6 +28,7 @@ from .notes import folded
 from .progress import Cancel, Log, Progress, Report
 from .stream import StageTimes, read_ahead
 from .texts import write_whole
+from .weights import folder_of
 
 PHASE = "Comparing"
 LARGEST_CORE, LEAST_CORE = 1024, 256
@@ -36,12 +38,16 @@ BYTES_A_VALUE = 4 * 6
 
 @dataclass
 class Books:
-    """What has been added up so far: one ledger for each restored layer, and one confidence."""
+    """What has been added up so far: one ledger for each restored layer, and one confidence.
+
+    ``usable``: bool (C,), bands in which all layers hold data. ``perceived``: LPIPS, where its weights are there.
+    """
 
     splits: Splits
     ledgers: list[Ledger]
     confidence: Confidence | None
     usable: np.ndarray
+    perceived: Tally | None
 
 
 def judge(job: Job, *, budget_mb: int, threads: Executor, report: Report, cancelled: Cancel, log: Log) -> Result:
@@ -54,23 +60,36 @@ def judge(job: Job, *, budget_mb: int, threads: Executor, report: Report, cancel
     if job.page:
         check_needed()
     progress = Progress(report, cancelled, {"Looking at bands": 0.02, PHASE: 1.0, "Writing the report": 0.1})
-    with Judged(job, rules) as layers:
+    with ExitStack() as stack:
+        layers = stack.enter_context(Judged(job, rules))
         for note in folded(layers.notes):
             log("info", note)
         windows = cores(Window(0, 0, *layers.grid.shape), _core(budget_mb, len(layers.names), len(layers.bands)))
-        books = _books(layers, _usable(layers, windows, threads, progress))
-        _stream(job, layers, windows, rules, books, threads, progress)
-        found, remarks = figures(
-            layers.names, layers.bands, books.usable, books.ledgers, books.splits, books.confidence, rules,
-            layers.grid.pixel_m,
-        )  # fmt: skip
-        found |= {"reference": layers.infos[-1].name, "warnings": [*layers.warnings, *remarks]}
-        for warning in found["warnings"]:
-            log("warning", warning)
+        perceived, left_out = tally(folder_of(job), len(layers.names), layers.bands)
+        books = _books(layers, _usable(layers, windows, threads, progress), perceived)
+        error_out = stack.enter_context(_error_writer(job, layers)) if job.output else None
+        _stream(error_out, layers, windows, rules, books, threads, progress)
+        found = _figures(layers, books, rules, left_out)
+        for level, sentences in (("info", found["notes"]), ("warning", found["warnings"])):
+            for sentence in sentences:
+                log(level, sentence)
         progress.step("Writing the report", 0.0)
         page = judgement_html(job, layers, found, rules, books.confidence) if job.page else ""
         _write(job, found, page)
     return _result(job, found)
+
+
+def _figures(layers: Judged, books: Books, rules: Convention, left_out: str) -> dict[str, Any]:
+    """All figures, with names, notes and warnings; LPIPS is None where it was left out."""
+    found, remarks = figures(
+        layers.names, layers.bands, books.usable, books.ledgers, books.splits, books.confidence, rules,
+        layers.grid.pixel_m,
+    )  # fmt: skip
+    values = books.perceived.values() if books.perceived else [None] * len(layers.names)
+    for layer, value in zip(found["layers"], values, strict=True):
+        layer["lpips"] = value
+    found |= {"lpips": values[0], "reference": layers.infos[-1].name}
+    return found | {"notes": [left_out] if left_out else [], "warnings": [*layers.warnings, *remarks]}
 
 
 def _core(budget_mb: int, layers: int, bands: int) -> int:
@@ -103,16 +122,16 @@ def _usable(layers: Judged, windows: list[Window], pool: Executor, progress: Pro
     return usable
 
 
-def _books(layers: Judged, usable: np.ndarray) -> Books:
+def _books(layers: Judged, usable: np.ndarray, perceived: Tally | None) -> Books:
     splits = Splits(layers.knows_restored, layers.knows_classes)
     bands = len(layers.bands)
     ledgers = [Ledger(splits.size, bands) for _ in layers.names]
     confidence = Confidence(splits.size, bands, layers.grid.shape) if layers.sigma else None
-    return Books(splits, ledgers, confidence, usable)
+    return Books(splits, ledgers, confidence, usable, perceived)
 
 
 def _stream(
-    job: Job,
+    error_out: RasterWriter | None,
     layers: Judged,
     windows: list[Window],
     rules: Convention,
@@ -120,24 +139,22 @@ def _stream(
     pool: Executor,
     progress: Progress,
 ) -> None:
-    """Add every window to the books, and write the error raster beside."""
+    """Add every window to the books, and write the error of the first layer beside."""
     halo = max(rules.similarity.halo, HALO if layers.knows_restored else 0)
     total, done = sum(window.pixels for window in windows), 0
-    with ExitStack() as stack:
-        error_out = stack.enter_context(_error_writer(job, layers)) if job.output else None
 
-        def read(core: Window) -> tuple[Window, Window, Sight]:
-            wide = core.pad(halo, halo, halo, halo).clip(*layers.grid.shape)
-            return core, wide, layers.read(wide, pool)
+    def read(core: Window) -> tuple[Window, Window, Sight]:
+        wide = core.pad(halo, halo, halo, halo).clip(*layers.grid.shape)
+        return core, wide, layers.read(wide, pool)
 
-        for core, wide, sight in read_ahead(windows, read, StageTimes()):
-            inner = core.slices(wide)
-            _add(sight, inner, rules, books, core, pool)
-            if error_out:
-                difference = sight.restored[0] - sight.reference
-                error_out.write(np.ascontiguousarray(difference[:, inner[0], inner[1]]), core)
-            done += core.pixels
-            progress.step(PHASE, done / total)
+    for core, wide, sight in read_ahead(windows, read, StageTimes()):
+        inner = core.slices(wide)
+        _add(sight, inner, rules, books, core, pool)
+        if error_out:
+            difference = sight.restored[0] - sight.reference
+            error_out.write(np.ascontiguousarray(difference[:, inner[0], inner[1]]), core)
+        done += core.pixels
+        progress.step(PHASE, done / total)
 
 
 def _add(
@@ -163,9 +180,15 @@ def _add(
         found = angles(one[:, inner[0], inner[1]], other[:, inner[0], inner[1]])
         books.ledgers[layer].add_angles(keys, found)
 
+    def perceive(layer: int) -> None:
+        one, other = sight.restored[layer], sight.reference
+        books.perceived.add(layer, one[:, inner[0], inner[1]], other[:, inner[0], inner[1]])
+
     every = range(len(books.ledgers))
     list(pool.map(one, product(every, usable)))
     list(pool.map(angle, every))
+    if books.perceived:
+        list(pool.map(perceive, every))
     if books.confidence and sight.sigma is not None:
         part = (slice(None), *inner)
         error = sight.restored[0][part] - sight.reference[part]

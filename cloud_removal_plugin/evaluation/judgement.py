@@ -11,7 +11,7 @@ import numpy as np
 from . import plots
 from .conventions import Convention
 from .figures import MEASURES
-from .page import Gallery, Page, Section, Table, Tile
+from .page import Gallery, Page, Section, Sentences, Table, Tile
 from .pictures import Picture
 from .shared_sections import again, calibration, cite, measure_columns, measures_row
 from .words import count, listed, number, reflectance
@@ -110,6 +110,7 @@ def _verdict(found: Mapping[str, Any], layer: Mapping[str, Any]) -> str:
 def _tiles(found: Mapping[str, Any], layer: Mapping[str, Any]) -> list[Tile]:
     part, where = restored_part(layer)
     unit = "°" if found["sam_unit"] == "degrees" else " rad"
+    perceived = layer["lpips"]
     return [
         Tile("MAE", reflectance(part["mae"]), f"reflectance, {where}"),
         Tile("RMSE", reflectance(part["rmse"]), f"reflectance, {where}"),
@@ -117,6 +118,7 @@ def _tiles(found: Mapping[str, Any], layer: Mapping[str, Any]) -> list[Tile]:
         Tile("SSIM", number(part["ssim"], "{:.3f}"), "1 = same structure"),
         Tile("SAM", number(part["sam"], "{:.2f}" + unit), "angle between spectra"),
         Tile("Values", count(part["values"]), where),
+        *([] if perceived is None else [Tile("LPIPS", number(perceived, "{:.3f}"), "all pixels, 0 = alike")]),
     ]
 
 
@@ -209,4 +211,7 @@ def _bands(found: Mapping[str, Any], layer: Mapping[str, Any]) -> Section:
 
 def _data(judgement: Judgement) -> Section:
     columns = ["Role", "File", "Date", "Size", "Read as"]
-    return Section("Data", "What was compared.", [Table(columns, judgement.layers, texts=(1, 2, 3, 4))])
+    blocks: list[Any] = [Table(columns, judgement.layers, texts=(1, 2, 3, 4))]
+    if judgement.figures["notes"]:
+        blocks.append(Sentences(judgement.figures["notes"]))
+    return Section("Data", "What was compared.", blocks)
