@@ -19,11 +19,11 @@ from qgis.core import (
 )
 
 from ..engine.job import AUTO_DILATE_PX, Job
-from ..gui import styling
+from ..gui import settings, styling
 from . import inputs, running
 from .base import CloudRemovalAlgorithm
 
-METHODS = ("auto", "s2cloudless", "rules", "dsen2cr", "sen12mscrts", "cloud_cloudshadow", "uncrtaints")
+METHODS = ("auto", "s2cloudless", "rules", "dsen2cr", "sen12mscrts", "cloud_cloudshadow", "uncrtaints", "clearvision")
 
 
 class DetectClouds(CloudRemovalAlgorithm):
@@ -105,6 +105,7 @@ class DetectClouds(CloudRemovalAlgorithm):
             method=self.parameterAsEnumString(parameters, self.METHOD, context),
             threshold=inputs.number(self, parameters, self.THRESHOLD, context),
             dilate=self.parameterAsInt(parameters, self.DILATE, context),
+            weights=settings.weights_folder(),
         )
         return True
 

@@ -83,6 +83,7 @@ def detect_scene(
     sun_azimuth: Sequence[float | None] | None = None,
     sun_elevation: Sequence[float | None] | None = None,
     core: int = CORE_PX,
+    weights: str = "",
 ) -> list[str]:
     """Classify every date of a scene, streaming.
 
@@ -102,6 +103,7 @@ def detect_scene(
         sun_azimuth: degrees clockwise from north for every date, None where not known.
         sun_elevation: degrees above the horizon for every date, None where not known.
         core: edge of the windows in pixels.
+        weights: folder of the networks' weights, '' = the analyst's.
 
     Returns:
         Sentences for the log.
@@ -116,9 +118,8 @@ def detect_scene(
         raise InputError(f"{len(readers)} layers but {len(days)} dates were given. Give one date a layer.")
     if method in published.METHODS:
         bands = published.bands_of(method, readers[0].bands, readers[0].level)
-        run = published.Run(
-            grid, pool.map if pool else map, report or (lambda _: None), cancelled or (lambda: False), write, core
-        )
+        tell, asked = report or (lambda _: None), cancelled or (lambda: False)
+        run = published.Run(grid, pool.map if pool else map, tell, asked, write, core, weights)
         with ExitStack() as stack:
             reads = [_reads(_narrow(reader, bands, stack), bands) for reader in readers]
             return published.detect_dates(method, reads, run, threshold, dilate)

@@ -4,6 +4,7 @@
 ``cloud_cloudshadow``  the same in the variant of the SEN12MS-CR-TS toolbox
 ``uncrtaints``         that variant with UnCRtainTS' moisture test switched on
 ``sen12mscrts``        the toolbox' s2cloudless mask: every pixel, averaged over 40 m, threshold 0.4, grown by 20 m
+``clearvision``        Clear Vision's mask network on red, green, blue (see :mod:`clearvision`)
 
 Scenes are streamed with as many pixels of context as the filters reach, so no window shows; the shadow limits, which
 the originals take from the patch at hand, come from the whole scene. Pixels without data take no part in them.
@@ -21,7 +22,7 @@ from ..errors import Cancelled, InputError
 from ..raster.classes import CLEAR, CLOUD, NO_DATA, SHADOW
 from ..raster.grid import Grid
 from ..raster.windows import CORE_PX, Window, cores
-from . import s2cloudless, score, toolbox
+from . import clearvision, s2cloudless, score, toolbox
 from .morphology import dilate as grow
 
 SCORES: dict[str, score.Variant] = {
@@ -29,12 +30,14 @@ SCORES: dict[str, score.Variant] = {
     "cloud_cloudshadow": score.TOOLBOX,
     "uncrtaints": score.MOISTURE,
 }
-METHODS: tuple[str, ...] = ("dsen2cr", "sen12mscrts", "cloud_cloudshadow", "uncrtaints")
+METHODS: tuple[str, ...] = ("dsen2cr", "sen12mscrts", "cloud_cloudshadow", "uncrtaints", "clearvision")
 STRIP_ROWS = 64
 
 MapPool = Callable[[Callable, Iterable], Iterable]
 Write = Callable[[int, Window, np.ndarray, np.ndarray], None]
 Read = Callable[[Window], np.ndarray]
+Slices = tuple[slice, slice]
+Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Detector(Protocol):
@@ -42,19 +45,24 @@ class Detector(Protocol):
 
     Attributes:
         halo: pixels of context that its filters need.
+        step: windows start at multiples of this many pixels.
         survey_share: share of the time that :meth:`survey` takes, 0 = it needs none.
         notes: sentences for the log.
     """
 
     halo: int
+    step: int
     survey_share: float
     notes: list[str]
 
     def survey(self, optical: np.ndarray) -> None:
         """See a window of the scene, float32 (C, H, W), before any is classified."""
 
-    def classify(self, optical: np.ndarray, map_pool: MapPool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Cloud and shadow (bool) and probability (float32) of a window with its context, (H, W) each."""
+    def classify(self, optical: np.ndarray, inner: Slices, map_pool: MapPool) -> Found:
+        """Cloud and shadow (bool) and probability (float32) of a window with its context, (H, W) each.
+
+        ``inner`` is where the window lies in ``optical``; what is found outside it is not used.
+        """
 
 
 def bands_of(method: str, bands: Sequence[str], level: str) -> tuple[str, ...]:
@@ -63,6 +71,8 @@ def bands_of(method: str, bands: Sequence[str], level: str) -> tuple[str, ...]:
     Raises:
         InputError: the layer lacks one, or is not what the detector was made for.
     """
+    if method == "clearvision":
+        return _visible(bands)
     wanted = s2cloudless.BANDS if method == "sen12mscrts" else score.BANDS
     missing = [name for name in wanted if name not in bands]
     if missing or level == "L2A":
@@ -74,6 +84,15 @@ def bands_of(method: str, bands: Sequence[str], level: str) -> tuple[str, ...]:
     return wanted
 
 
+def _visible(bands: Sequence[str]) -> tuple[str, ...]:
+    if not set(clearvision.BANDS) <= set(bands):
+        raise InputError(
+            "The detection method 'clearvision' needs a red, a green and a blue band, and this layer lacks one. "
+            "Choose 'auto' or 'rules'."
+        )
+    return clearvision.BANDS
+
+
 class ScoreDetector:
     """The score detector with its shadow index; see :class:`Detector`."""
 
@@ -81,7 +100,7 @@ class ScoreDetector:
         """Keep the settings; the originals grow nothing."""
         self._variant, self._dilation = variant, dilation or 0
         self._threshold = score.THRESHOLD if threshold is None else threshold
-        self.halo, self.survey_share = score.HALO_PX + self._dilation, 0.3
+        self.halo, self.step, self.survey_share = score.HALO_PX + self._dilation, 1, 0.3
         self.notes: list[str] = []
         self._count = 0
         self._least, self._sum = np.full(2, np.inf), np.zeros(2)
@@ -99,7 +118,7 @@ class ScoreDetector:
         self._count += int(valid.sum())
         self._total += float(optical[:, valid].sum(dtype=np.float64))
 
-    def classify(self, optical: np.ndarray, map_pool: MapPool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def classify(self, optical: np.ndarray, inner: Slices, map_pool: MapPool) -> Found:
         """See :class:`Detector`."""
         holes = ~np.isfinite(optical)
         if holes.any():
@@ -125,13 +144,14 @@ class ToolboxDetector:
         self._threshold = toolbox.THRESHOLD if threshold is None else threshold
         self._average = round(toolbox.AVERAGE_M / pixel_m)
         self._dilation = round(toolbox.DILATE_M / pixel_m) if dilation is None else dilation
-        self.halo, self.survey_share = max(self._average + self._dilation, round(4 * toolbox.MAP_SIGMA_PX)), 0.0
+        self.halo, self.step = max(self._average + self._dilation, round(4 * toolbox.MAP_SIGMA_PX)), 1
+        self.survey_share = 0.0
         self.notes = ["This method finds clouds only, no shadows."]
 
     def survey(self, optical: np.ndarray) -> None:
         """Needs nothing of the whole scene."""
 
-    def classify(self, optical: np.ndarray, map_pool: MapPool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def classify(self, optical: np.ndarray, inner: Slices, map_pool: MapPool) -> Found:
         """See :class:`Detector`."""
         clipped = np.clip(optical, 0, 1)
         prob = np.zeros(optical.shape[-2:], dtype=np.float32)
@@ -147,7 +167,7 @@ class ToolboxDetector:
         return cloud, np.zeros_like(cloud), toolbox.probability_map(prob)
 
 
-def create(method: str, pixel_m: float, threshold: float | None, dilation: int | None) -> Detector:
+def create(method: str, pixel_m: float, threshold: float | None, dilation: int | None, weights: str = "") -> Detector:
     """A detector of one of :data:`METHODS` for one date.
 
     Args:
@@ -155,10 +175,14 @@ def create(method: str, pixel_m: float, threshold: float | None, dilation: int |
         pixel_m: pixel size of the scene in metres.
         threshold: of the score or probability; None = the published one.
         dilation: pixels by which masks are grown; None = as published.
+        weights: folder of the networks' weights, '' = the analyst's.
 
     Raises:
-        DependencyError: the method needs s2cloudless, which is not installed.
+        InputError: the weights of a network are not there.
+        DependencyError: the method needs a package that is not installed.
     """
+    if method == "clearvision":
+        return clearvision.ClearVisionDetector(pixel_m, threshold, dilation, weights)
     if method == "sen12mscrts":
         return ToolboxDetector(pixel_m, threshold, dilation)
     return ScoreDetector(SCORES[method], threshold, dilation)
@@ -174,6 +198,7 @@ class Run:
     cancelled: Callable[[], bool]
     write: Write
     core: int = CORE_PX
+    weights: str = ""
 
 
 def detect_dates(
@@ -196,14 +221,14 @@ def detect_dates(
     """
     notes: list[str] = []
     for date, read in enumerate(reads):
-        detector = create(method, run.grid.pixel_m, threshold, dilate)
+        detector = create(method, run.grid.pixel_m, threshold, dilate, run.weights)
         _one_date(detector, date, read, run, len(reads))
         notes = detector.notes
     return notes
 
 
 def _one_date(detector: Detector, date: int, read: Read, run: Run, dates: int) -> None:
-    windows = cores(Window(0, 0, *run.grid.shape), run.core)
+    windows = cores(Window(0, 0, *run.grid.shape), max(detector.step, run.core // detector.step * detector.step))
     share = detector.survey_share
     for index, window in enumerate(windows if share else ()):
         _check(run)
@@ -213,8 +238,8 @@ def _one_date(detector: Detector, date: int, read: Read, run: Run, dates: int) -
         _check(run)
         wide = window.pad(*[detector.halo] * 4).clip(*run.grid.shape)
         optical = read(wide)
-        cloud, shadow, probability = detector.classify(optical, run.map_pool)
         inner = window.slices(wide)
+        cloud, shadow, probability = detector.classify(optical, inner, run.map_pool)
         valid = np.isfinite(optical).all(axis=0)[inner]
         classes = np.where(cloud, CLOUD, np.where(shadow, SHADOW, CLEAR)).astype(np.uint8)[inner]
         classes[~valid] = NO_DATA

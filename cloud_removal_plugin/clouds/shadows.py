@@ -105,9 +105,9 @@ def find_offset(
         allowed &= along >= 0.94 * distance  # within 20 degrees: the azimuth of a scene's centre, and terrain
     peak = int(np.argmax(np.where(allowed, z, -np.inf)))
     found = Offset(float(rows.flat[peak]) * factor, float(cols.flat[peak]) * factor, float(z.flat[peak]))
-    if sun_azimuth is None and found.z < LEAST_Z:
-        return None
-    return found
+    # a scene as small as the way from a cloud to its shadow shows one without the other: there the sun alone misleads
+    trusted = sun_azimuth is not None and min(cloud.shape) * cell_m >= NEAR_M
+    return found if trusted or found.z >= LEAST_Z else None
 
 
 def _correlate(first: np.ndarray, second: np.ndarray, reach: int) -> np.ndarray:
@@ -132,9 +132,7 @@ def shrink(values: np.ndarray, factor: int) -> np.ndarray:
     return rows.reshape(*lead, height // factor, width // factor, factor).mean(axis=-1, dtype=np.float32)
 
 
-def expect(
-    cloud: np.ndarray, offset: Offset | None, cell_m: float, sun_elevation: float | None = None
-) -> Expectation:
+def expect(cloud: np.ndarray, offset: Offset | None, cell_m: float, sun_elevation: float | None = None) -> Expectation:
     """Where shadows of these clouds may lie.
 
     Args:

@@ -51,7 +51,8 @@ def detect(
         notes = detect_scene(
             scene.readers[dates], scene.grid, scene.days[dates], method=job.method, threshold=job.threshold,
             dilate=job.dilate if job.dilate >= 0 else None, report=progress.phase("Finding clouds"),
-            cancelled=progress.asked, write=keep, pool=threads, **scene.sun(dates),
+            cancelled=progress.asked, write=keep, pool=threads, weights=job.weights,
+            **scene.sun(dates),
         )  # fmt: skip
         if not counted["valid"]:
             raise InputError(f"{Path(job.input).name} holds no data in this extent: there is nothing to look at.")

@@ -101,7 +101,8 @@ def test_toolbox_radii_follow_the_pixel() -> None:
     detector = published.create("sen12mscrts", 20.0, None, None)
     assert detector.halo == 8
     optical = scene(60)
-    cloud, _, _ = detector.classify(optical[[SENTINEL2_L1C.index(b) for b in s2cloudless.BANDS]], map)
+    bands = [SENTINEL2_L1C.index(b) for b in s2cloudless.BANDS]
+    cloud, _, _ = detector.classify(optical[bands], np.s_[:, :], map)
     prob = s2cloudless.probability(np.clip(optical, 0, 1), SENTINEL2_L1C)
     np.testing.assert_array_equal(cloud, s2cloudless.mask(prob, 0.4, 2, 1))
 
@@ -114,7 +115,7 @@ def test_patch_of_zeros_is_cloudy_only_for_uncrtaints() -> None:
     assert toolbox.cloud_map(zeros, SENTINEL2_L1C, "none").all()
 
 
-@pytest.mark.parametrize("method", published.METHODS)
+@pytest.mark.parametrize("method", published.METHODS[:4])
 def test_other_layers_are_refused(method: str) -> None:
     with pytest.raises(InputError, match=r"lacks .*cirrus.*Choose 'auto'"):
         run(scene(20)[None, [1, 2, 3, 7]], ("blue", "green", "red", "nir"), "", method=method)

@@ -30,7 +30,7 @@ KEYS = {
     "removeclouds": (
         "INPUT", "OTHER_DATES", "RADAR", "CLOUD_MASK", "OTHER_MASKS", "METHOD", "DATES", "EXTENT", "SENSOR",
         "REFLECTANCE_SCALE", "REFLECTANCE_OFFSET", "DILATE", "DEVICE", "MEMORY_MB", "SEED", "OUTPUT", "UNCERTAINTY",
-        "CLOUDS",
+        "CLOUDS", "REPORT",
     ),
     "detectclouds": ("INPUT", "OTHER_DATES", "METHOD", "THRESHOLD", "DILATE", "OUTPUT", "PROBABILITY"),
     "evaluaterestoration": (
@@ -50,7 +50,8 @@ KEYS = {
 }  # fmt: skip
 OUTPUTS = {
     "removeclouds": (
-        "OUTPUT", "UNCERTAINTY", "CLOUDS", "CLOUD_SHARE", "RESTORED_SHARE", "EXPECTED_RMSE", "SECONDS", "METHOD_USED",
+        "OUTPUT", "UNCERTAINTY", "CLOUDS", "REPORT", "CLOUD_SHARE", "RESTORED_SHARE", "EXPECTED_RMSE", "SECONDS",
+        "METHOD_USED",
     ),
     "detectclouds": ("OUTPUT", "PROBABILITY", "CLOUD_SHARE", "SECONDS", "METHOD_USED"),
     "evaluaterestoration": ("REPORT", "FIGURES", "ERROR", "MAE", "RMSE", "PSNR", "SSIM", "SAM", "SECONDS"),
@@ -79,6 +80,7 @@ CHOICES = {
         "sen12mscrts",
         "cloud_cloudshadow",
         "uncrtaints",
+        "clearvision",
     ],
 }
 ADVANCED = {"SENSOR", "REFLECTANCE_SCALE", "REFLECTANCE_OFFSET", "DILATE", "DEVICE", "MEMORY_MB", "SEED"}
