@@ -13,6 +13,7 @@ from qgis.core import (
     QgsProcessingOutputString,
     QgsProcessingParameterEnum,
     QgsProcessingParameterExtent,
+    QgsProcessingParameterFileDestination,
     QgsProcessingParameterMultipleLayers,
     QgsProcessingParameterNumber,
     QgsProcessingParameterRasterDestination,
@@ -23,7 +24,7 @@ from qgis.core import (
 from ..bands import SENSORS
 from ..engine.job import AUTO_DILATE_PX, DEVICES, Job, Result
 from ..gui import styling
-from . import inputs, running
+from . import checks, inputs, layers, running
 from .base import CloudRemovalAlgorithm
 
 METHODS = ("auto", "fast", "gaussian", "scene_networks", "interpolation", "inpainting")
@@ -50,6 +51,7 @@ class RemoveClouds(CloudRemovalAlgorithm):
     OUTPUT = "OUTPUT"
     UNCERTAINTY = "UNCERTAINTY"
     CLOUDS = "CLOUDS"
+    REPORT = "REPORT"
     CLOUD_SHARE = "CLOUD_SHARE"
     RESTORED_SHARE = "RESTORED_SHARE"
     EXPECTED_RMSE = "EXPECTED_RMSE"
@@ -74,6 +76,12 @@ class RemoveClouds(CloudRemovalAlgorithm):
         self.add(
             QgsProcessingParameterRasterDestination(
                 self.CLOUDS, self.tr("Clouds and shadows"), optional=True, createByDefault=False
+            )
+        )
+        page = self.tr("HTML files (*.html)")
+        self.add(
+            QgsProcessingParameterFileDestination(
+                self.REPORT, self.tr("Report"), page, None, optional=True, createByDefault=False
             )
         )
         self.addOutput(QgsProcessingOutputNumber(self.CLOUD_SHARE, self.tr("Share of cloud and shadow")))
@@ -140,7 +148,9 @@ class RemoveClouds(CloudRemovalAlgorithm):
 
     def problem(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
         """One sentence on what keeps these parameters from running."""
-        return inputs.problem(self, parameters, context, outputs=(self.OUTPUT, self.UNCERTAINTY, self.CLOUDS))
+        rasters = (self.OUTPUT, self.UNCERTAINTY, self.CLOUDS)
+        page = (layers.destination(parameters, self.REPORT, context), (".html", ".htm"))
+        return inputs.problem(self, parameters, context, outputs=rasters) or checks.files_problem([page], [])
 
     def prepareAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
@@ -161,6 +171,7 @@ class RemoveClouds(CloudRemovalAlgorithm):
             output=self.parameterAsOutputLayer(parameters, self.OUTPUT, context),
             uncertainty=self.parameterAsOutputLayer(parameters, self.UNCERTAINTY, context),
             clouds=self.parameterAsOutputLayer(parameters, self.CLOUDS, context),
+            page=self.parameterAsFileOutput(parameters, self.REPORT, context),
         )
         result = running.run(job, feedback)
         if result is None:
@@ -196,9 +207,14 @@ class RemoveClouds(CloudRemovalAlgorithm):
 
     def _results(self, result: Result) -> dict[str, Any]:
         """Declared keys that were produced. An unknown error is None (null in JSON, NULL in models), never a number."""
-        layers = {self.OUTPUT: result.output, self.UNCERTAINTY: result.uncertainty, self.CLOUDS: result.clouds}
+        files = {
+            self.OUTPUT: result.output,
+            self.UNCERTAINTY: result.uncertainty,
+            self.CLOUDS: result.clouds,
+            self.REPORT: result.page,
+        }
         return {
-            **{key: path for key, path in layers.items() if path},
+            **{key: path for key, path in files.items() if path},
             self.CLOUD_SHARE: result.cloud_share,
             self.RESTORED_SHARE: result.restored_share,
             self.EXPECTED_RMSE: result.expected_rmse,

@@ -42,7 +42,6 @@ def removal_html(
     shares: Shares,
     expected_rmse: float | None,
     *,
-    used: str,
     notes: Sequence[str],
     warnings: Sequence[str],
     elapsed: float,
@@ -51,7 +50,7 @@ def removal_html(
 
     Args:
         job: as the analyst gave it. written: with the paths that were really written (:func:`drawn`).
-        fits: of the regions that had a gap. shares: counts of pixels. used: what ran, in a line.
+        fits: of the regions that had a gap. shares: counts of pixels.
     """
     target = scene.layers[0]
     after = Shown("Cloud-free", describe(written.output), target.radiometry)
@@ -62,7 +61,6 @@ def removal_html(
                 name=Path(job.input).stem,
                 date=scene.dates[0].isoformat() if scene.dates else "",
                 method=job.method,
-                used=used,
                 hidden=shares.hidden / shares.valid,
                 restored=shares.restored / shares.valid,
                 expected_rmse=expected_rmse,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, OutputError
+from ..evaluation.page import check_needed
 from ..methods import registry
 from ..raster.parts import scratch_prefix
 from . import device as devices
@@ -16,8 +19,10 @@ from .notes import folded
 from .outputs import Outputs
 from .plan import core_px, plan, survey
 from .progress import Cancel, Log, Progress, Report
+from .removal_report import drawn, removal_html
 from .restoring import Restoring, figures
 from .scene import Scene
+from .texts import write_whole
 
 
 def restore(
@@ -30,6 +35,9 @@ def restore(
     """
     restorer = registry.create(job.method)
     device = devices.choose(job.device)
+    since = time.perf_counter()
+    if job.page:
+        check_needed()
     shares = {"Finding clouds": 0.3, "Looking for gaps": 0.03, "Restoring": 1.0}
     folder = Path(job.output).resolve().parent
     with (
@@ -47,19 +55,32 @@ def restore(
         warnings = _check_gaps(job, scene, int(found.gap.sum()), int(found.clear.sum()))
         plans = plan(height, width, found, core_px(budget_mb, len(scene.days), len(scene.bands)))
         restoring = Restoring(scene, masks, restorer, seed=job.seed, device=device, pool=threads, progress=progress)
-        with Outputs(job, scene) as outputs:
+        written = drawn(job, Path(temporary)) if job.page else job
+        with Outputs(written, scene) as outputs:
             restoring.run(plans, outputs)
             counted = outputs.shares
             if not counted.valid:
                 raise _nothing_there(Path(job.input).name)
-    rmse, notes = figures(restoring.fits)
-    for note in notes:
-        log("info", note)
-    if counted.restored < counted.hidden:
-        warnings.append(
-            f"{counted.hidden - counted.restored} of {counted.hidden} hidden pixels could not be restored, because "
-            "nothing is known of them on any date. They were left as they were."
-        )
+        rmse, notes = figures(restoring.fits)
+        notes = list(notes)
+        for note in notes:
+            log("info", note)
+        if counted.restored < counted.hidden:
+            warnings.append(
+                f"{counted.hidden - counted.restored} of {counted.hidden} hidden pixels could not be restored, because "
+                "nothing is known of them on any date. They were left as they were."
+            )
+        if job.page:
+            progress.step("Restoring", 1.0, "Writing the report")
+            html = removal_html(
+                job, written, scene, restoring.fits, counted, rmse, notes=[*masks.notes, *notes],
+                warnings=warnings, elapsed=time.perf_counter() - since,
+            )  # fmt: skip
+            try:
+                write_whole(job.page, html)
+            except OutputError as error:  # the rasters are there and whole
+                warnings.append(f"The report is missing: {error}")
+                job = replace(job, page="")
     for warning in warnings:
         log("warning", warning)
     times = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in restoring.times.seconds.items())
@@ -68,6 +89,7 @@ def restore(
         output=job.output,
         uncertainty=job.uncertainty,
         clouds=job.clouds,
+        page=job.page,
         cloud_share=counted.hidden / counted.valid,
         restored_share=counted.restored / counted.valid,
         expected_rmse=rmse,

@@ -58,7 +58,7 @@ class Removal:
     """What the report of a cloud removal is made of.
 
     Attributes:
-        name: of the cloudy layer. date: when it was taken, '' = not known. method: as chosen. used: what ran.
+        name: of the cloudy layer. date: when it was taken, '' = not known. method: as chosen.
         hidden, restored: shares of the valid pixels. expected_rmse: reflectance, None = not known.
         bands: roles. regions: of the scene. elapsed: seconds.
         views, maps: pictures. views_note: how they are drawn.
@@ -70,7 +70,6 @@ class Removal:
     name: str
     date: str
     method: str
-    used: str
     hidden: float
     restored: float
     expected_rmse: float | None
