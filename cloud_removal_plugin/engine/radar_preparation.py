@@ -19,7 +19,7 @@ from ..raster.dates import date_of, find_date
 from ..raster.grid import Grid
 from ..raster.info import describe
 from ..raster.orbits import ASCENDING, DESCENDING
-from ..raster.radar_series import UNITS, Pass, RadarSeries, open_infos
+from ..raster.radar_series import UNITS, Pass, RadarSeries, open_infos, polarised
 from ..raster.speckle import HALO_PX, LOOKS, quegan, refined_lee
 from ..raster.windows import Window, cores
 from ..raster.writer import RasterWriter
@@ -120,13 +120,25 @@ def radar_files(paths: Sequence[str]) -> list[str]:
     for path in paths:
         if Path(path).is_dir() or path.lower().endswith((".zip", ".tar")):
             container = open_container(path)
-            inside = [container.gdal(name) for name in container.names if name.lower().endswith(_RASTER)]
+            inside = _backscatter([container.gdal(name) for name in container.names if name.lower().endswith(_RASTER)])
             if not inside:
                 raise InputError(f"'{Path(path).name}' holds no raster. Choose the folder of the radar rasters.")
             found += inside
         else:
             found.append(path)
     return found
+
+
+def _backscatter(paths: list[str]) -> list[str]:
+    """Of a folder, the rasters that name a polarisation; products bring elevation and incidence angles along."""
+    named = [path for path in paths if _names_polarisation(path)]
+    return named or paths
+
+
+def _names_polarisation(path: str) -> bool:
+    if polarised(Path(path).stem):
+        return True
+    return any(polarised(text) for text in describe(path).descriptions)
 
 
 def _wanted_day(settings: RadarSettings, own: date | None) -> date | None:

@@ -157,6 +157,11 @@ def _refuse_raw(info: RasterInfo) -> None:
         )
 
 
+def polarised(text: str) -> bool:
+    """Whether a name tells a polarisation (VV, VH, HH, HV)."""
+    return bool(_POLARISATION.search(text))
+
+
 def open_infos(paths: Sequence[str]) -> list[RasterInfo]:
     """Describe the radar rasters, each once.
 

@@ -74,7 +74,8 @@ def _offsets(text: str, level: str, name: str) -> tuple[float, dict[str, float],
     Raises:
         InputError: the metadata ends before the quantification.
     """
-    quantification = leaves.number(text, "BOA_QUANTIFICATION_VALUE", "QUANTIFICATION_VALUE")
+    tags = "BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE", "QUANTIFICATION_VALUE"
+    quantification = leaves.number(text, *tags)
     if not quantification:
         raise InputError(
             f"The metadata of the Sentinel-2 product '{name}' lacks its QUANTIFICATION_VALUE; the file is cut. "

@@ -103,6 +103,19 @@ def test_polarisations_in_files_of_their_own(prepare, tmp_path) -> None:
     assert names == ("VV 2024-06-08 ascending", "VH 2024-06-08 ascending")
 
 
+def test_only_backscatter_is_taken_of_a_folder(prepare, tmp_path) -> None:
+    """Products bring elevation, incidence angles and pictures along."""
+    db = scene()
+    name = "S1A_IW_20240608T165512_DVP_RTC10_G_gpuned"
+    for index, pol in enumerate(("VV", "VH")):
+        write(tmp_path / "rtc" / f"{name}_{pol}.tif", 10 ** (db[index : index + 1] / 10), nodata=0)
+    write(tmp_path / "rtc" / f"{name}_dem.tif", np.full((1, 40, 50), 300, np.float32))
+    write(tmp_path / "rtc" / f"{name}_rgb.tif", np.full((3, 40, 50), 90, np.uint8))
+    found, names = prepare(tmp_path / "rtc")
+    np.testing.assert_allclose(found, db, atol=1e-4)
+    assert len(names) == 2
+
+
 def test_nearest_of_each_orbit(prepare, tmp_path) -> None:
     """Of many dates the one nearest to the target's, ascending and descending apart; a folder is as good as files."""
     days = {"20240601T050000": -3.0, "20240607T170000": 1.0, "20240612T050000": 2.0, "20240619T170000": 3.0}

@@ -101,6 +101,13 @@ def test_safe_of_old_layout_holds_several_granules(tmp_path) -> None:
     assert found.deliveries[0].planes[0].offset == 0.0
 
 
+def test_old_level_2_calls_its_quantification_otherwise(tmp_path) -> None:
+    root = make_safe(tmp_path, baseline="02.05")
+    text = (root / "MTD_MSIL2A.xml").read_text()
+    (root / "MTD_MSIL2A.xml").write_text(text.replace("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE"))
+    assert only(tmp_path).planes[0].scale == 1e-4
+
+
 def test_cut_metadata_is_a_sentence(tmp_path) -> None:
     root = make_safe(tmp_path)
     text = (root / "MTD_MSIL2A.xml").read_text()
