@@ -18,12 +18,14 @@ from .description import describe_layers
 from .detection import detect
 from .job import Job, Result
 from .judging import judge
+from .libraries import check_libraries
 from .notes import folded
 from .preparation import prepare
 from .progress import Cancel, Log, Report
 from .radar_preparation import prepare_radar
 from .restoration import restore
 from .scene import Scene
+from .series import restore_series
 from .threads import pool, single_threaded
 from .weights import import_weights, list_models
 
@@ -48,10 +50,11 @@ def run(job: Job, report: Report, cancelled: Cancel, log: Log) -> Result:
         Cancelled: the analyst cancelled; nothing was written.
     """
     started = time.perf_counter()
+    check_libraries()
     if job.kind in ("import", "models"):
         result = import_weights(job, report, cancelled, log) if job.kind == "import" else list_models(job, report, log)
         return replace(result, seconds=time.perf_counter() - started)
-    for target in job.outputs:
+    for target in job.outputs if job.kind != "series" else ():  # a series writes folders, which it checks itself
         check_target(target, job.inputs, _endings(job, target))
     if len(set(job.outputs)) < len(job.outputs):
         raise OutputError("Two outputs have the same file name. Give each output a file of its own.")
@@ -80,6 +83,7 @@ _LAYERS_OF_THEIR_OWN: dict[str, Callable[..., Result]] = {
     "describe": describe_layers,
     "prepare": prepare,
     "prepare_radar": prepare_radar,
+    "series": restore_series,
 }
 """Kinds that open their layers themselves."""
 

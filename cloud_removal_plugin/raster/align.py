@@ -51,6 +51,15 @@ class Placement:
         # cubic keeps the sharpness of a layer of like resolution; for a coarser one it would only overshoot
         return Resampling.cubic if kind == "values" and self.ratio > 1 / FINER else Resampling.bilinear
 
+    def warp_scale(self) -> dict[str, str]:
+        """Options that fix the width of the warper's filter.
+
+        GDAL otherwise derives it from the window that is read, rounded to pixels, so that (3.7 and later) windows of
+        one layer would not fit together.
+        """
+        scale = "1" if 0.95 < self.ratio < 1.05 else repr(1 / self.ratio)
+        return {"XSCALE": scale, "YSCALE": scale}
+
 
 def same_crs(first: str, second: str) -> bool:
     """Whether two WKT texts mean one CRS."""

@@ -296,6 +296,7 @@ class MaskReader:
         smooth = self.kind.name in ("probability", "percent", "byte_probability", "clear_score")
         options: dict[str, object] = {"src_alpha": self.info.alpha} if self.info.alpha else {}
         # a value that cannot occur: the file's own nodata tag must not hide classes (0 is "clear" in most masks)
+        options |= self._placement.warp_scale()
         options["src_nodata"] = self.kind.nodata if self.kind.nodata is not None else self._outside
         return WarpedVRT(
             self._dataset,

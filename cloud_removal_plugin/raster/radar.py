@@ -228,6 +228,7 @@ class RadarReader:
             dst_nodata=np.nan,
             resampling=self._placement.resampling("smooth"),
             num_threads=1,
+            **self._placement.warp_scale(),
         )
         return _decibel(out)
 

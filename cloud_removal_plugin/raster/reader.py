@@ -354,7 +354,7 @@ def _warp(
 
     Nodata is named to the warper: a 0 or -9999 that is mixed into a neighbour is wrong and no longer recognisable.
     """
-    options: dict[str, object] = {}
+    options: dict[str, object] = {**placement.warp_scale()}
     if info.alpha is not None and info.alpha not in radiometry.used_bands:
         options["src_alpha"] = info.alpha
     else:

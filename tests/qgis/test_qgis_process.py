@@ -165,6 +165,8 @@ def test_qgis_keeps_its_proj_when_the_job_runs_inside(qgis_process, make_image, 
         done = qgis_process("--json", "run", "script:watch", "--", typed, CLOUD_REMOVAL_RUN="inprocess")
     finally:
         installed.unlink()
+    if "or later is needed" in done.stdout + done.stderr:
+        pytest.skip("the libraries of QGIS' own Python are too old for a job inside QGIS, which is said")
     assert done.returncode == 0, done.stdout + done.stderr
     before, after, name = json.loads(json.loads(done.stdout)["results"]["PATHS"])
     assert before == after
