@@ -14,9 +14,11 @@ from ..errors import InputError
 
 KINDS: tuple[str, ...] = (
     "restore", "detect", "import", "models", "evaluate", "simulate", "describe", "prepare", "prepare_radar",
+    "series",
 )  # fmt: skip
 """What a job can do: restore hidden pixels, only find clouds, import weights of a network, list the networks, judge
-restored layers, lay simulated clouds over a layer, say what layers are, make a stack of products or of radar."""
+restored layers, lay simulated clouds over a layer, say what layers are, make a stack of products or of radar, restore
+all dates of a series (``products``) into a folder."""
 
 RASTER_KINDS: tuple[str, ...] = ("restore", "detect")
 """Kinds that read and write rasters."""
@@ -123,6 +125,8 @@ class Job:
                 raise InputError(f"The job does not say its {name} raster. Give the path of a file.")
         if self.kind in ("describe", "prepare", "prepare_radar") and not self.products:
             raise InputError("The job names no product. Give the path of a folder, an archive or a raster.")
+        if self.kind == "series" and not (self.products and self.output):
+            raise InputError("The job names no raster, or no folder for the restored dates. Give both.")
         if self.kind in ("prepare", "prepare_radar") and not self.output:
             raise InputError("The job does not say its output raster. Give the path of a file.")
         if self.kind == "import" and not self.input:

@@ -68,11 +68,11 @@ def make_plan(samples: Sequence[Observation], dates: Sequence[int]) -> Plan:
     early = [float(days[i]) for i in order if days[i] <= 0][:1]
     late = [float(days[i]) for i in order if days[i] > 0][:1]
     return Plan(
-        tuple(dates), days, samples[0].shape[1], plan(samples, [*early, *late]), _completions(samples, list(dates))
+        tuple(dates), days, samples[0].shape[1], plan(samples, [*early, *late]), completions(samples, list(dates))
     )
 
 
-def _completions(samples: Sequence[Observation], dates: list[int]) -> dict[int, Completion]:
+def completions(samples: Sequence[Observation], dates: list[int]) -> dict[int, Completion]:
     """Completions of the dates that lack bands, learned on the spectra of the target, else of complete dates."""
     present = bands_present(samples)
     out: dict[int, Completion] = {}

@@ -1,0 +1,347 @@
+"""A job over a whole series: detect, fit each region once for all dates, restore window by window, write a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from concurrent.futures import Executor
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..methods import series as methods
+from ..methods.series_protocol import FittedSeries
+from ..observation import HIDDEN_FROM, Observation
+from ..raster.parts import scratch_prefix
+from ..raster.windows import REGION_PX, Window
+from . import device as devices
+from .job import Job, Result
+from .notes import folded
+from .progress import Cancel, Log, Progress, Report
+from .series_composite import best_pixel, medoid
+from .series_outputs import (
+    DateWriter,
+    SeriesOutputs,
+    Written,
+    check_folder,
+    names_of,
+    spans_of,
+    tags_of,
+)
+from .series_plan import sample_px, samples, shares, window_px, windows
+from .series_scene import SeriesScene
+from .series_settings import SeriesSettings, Wanted, wanted
+
+FILES_A_DATE = 4
+"""Raster, mask, classes and output of every date are open at once."""
+
+
+def restore_series(
+    job: Job, *, budget_mb: int, threads: Executor, report: Report, cancelled: Cancel, log: Log
+) -> Result:
+    """Restore what is hidden on the dates of a series.
+
+    Raises:
+        CloudRemovalError, Cancelled: nothing was written.
+    """
+    settings = SeriesSettings.from_json(job.settings)
+    if not job.products:
+        raise InputError("The job names no raster. Give at least one.")
+    check_folder(job.output, (*job.products, *settings.radar, *settings.masks))
+    if job.uncertainty:
+        check_folder(job.uncertainty, job.products)
+    method = methods.create(job.method)
+    parent = Path(job.output).resolve().parent
+    with tempfile.TemporaryDirectory(prefix=scratch_prefix(), suffix=".part", dir=parent) as name:
+        _allow_files(FILES_A_DATE * (len(job.products) + 16))
+        with SeriesScene(job, settings, Path(name)) as scene:
+            _allow_files(FILES_A_DATE * (len(scene.layers) + 16))
+            asked = wanted(settings, scene.dates, len(scene.layers))
+            _introduce(job, scene, budget_mb, log)
+            progress = Progress(report, cancelled, {"Finding clouds": 0.0 if scene.complete else 0.3, "Restoring": 1.0})
+            scene.detect(job, progress.phase("Finding clouds"), progress.asked, threads)
+            for note in folded(scene.notes):
+                log("info", note)
+            run = _SeriesRun(job, settings, scene, method, asked, budget_mb, threads, progress)
+            outputs = run.folder(Path(name))
+            for note in run.fit_notes:
+                log("info", note)
+            return run.result(outputs, log)
+
+
+def _allow_files(count: int) -> None:
+    """Raise the number of files that this process may have open, where the system has such a number."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        need = count + 256
+        if soft != resource.RLIM_INFINITY and soft < need:
+            top = need if hard == resource.RLIM_INFINITY else min(need, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (top, hard))
+
+
+def _introduce(job: Job, scene: SeriesScene, budget: int, log: Log) -> None:
+    """The first lines of the log."""
+    first = scene.layers[0].info
+    span = f"{scene.dates[0].isoformat()} to {scene.dates[-1].isoformat()}" if scene.dates else "dates not known"
+    log("info", f"{len(scene.layers)} dates ({span}), {first.dtypes[0]}; bands: {', '.join(scene.bands)}.")
+    grid = scene.grid
+    log("info", f"Grid of {Path(job.products[0]).name}: {grid.width} x {grid.height} pixels of {grid.pixel_m:.4g} m.")
+    warped = sum(not reader.same_grid for reader in scene.readers)
+    if warped:
+        many = "One date lies" if warped == 1 else f"{warped} dates lie"
+        scene.warnings.append(
+            f"{many} on another grid and come warped to that of the first raster; only there do clear pixels change."
+        )
+    log("info", f"Method {job.method}; memory budget {budget} MB; seed {job.seed}. {devices.describe(job.device)}")
+
+
+class _SeriesRun:
+    """One run; ``folder`` does it."""
+
+    def __init__(
+        self, job: Job, settings: SeriesSettings, scene: SeriesScene, method: Any, asked: list[Wanted], budget_mb: int,
+        threads: Executor, progress: Progress,
+    ) -> None:  # fmt: skip
+        self._job, self._settings, self._scene, self._method = job, settings, scene, method
+        self._asked, self._budget, self._pool, self._progress = asked, budget_mb, threads, progress
+        self._device = devices.choose(job.device)
+        self._dilate = max(job.dilate, 0)
+        self._fits: dict[Window, FittedSeries] = {}
+        self._targets = self._needed()
+        many = len(scene.layers)
+        self._valid, self._hidden, self._restored = (np.zeros(many, np.int64) for _ in range(3))
+        self._errors: list[tuple[float, int]] = []
+        self.fit_notes: dict[str, None] = {}
+        self._summary = ""
+
+    def _needed(self) -> list[int]:
+        """Acquisitions that have to be restored for what was asked: those asked for, and neighbours of others."""
+        need: set[int] = set()
+        for each in self._asked:
+            if each.layer is not None:
+                same = [i for i, d in enumerate(self._scene.dates or []) if d == each.date]
+                need |= {each.layer, *same}
+            else:
+                need |= set(_around(self._scene.dates, each.date))
+        return sorted(need)
+
+    def folder(self, scratch: Path) -> list[Written]:
+        """Restore and write everything."""
+        composite = self._settings.target.strip().lower() == "composite"
+        with contextlib.ExitStack() as stack:
+            outputs = stack.enter_context(SeriesOutputs(self._job.output, scratch, self._scene))
+            writers = self._open_composite(outputs) if composite else self._open_dates(outputs)
+            sigmas = self._open_sigmas(stack, scratch)
+            height, width = self._scene.grid.shape
+            every = windows(height, width, self._edge())
+            for number, window in enumerate(every):
+                self._progress.step("Restoring", number / len(every))
+                self._window(window, writers, sigmas, composite)
+        if not self._valid.any():
+            raise InputError("The rasters hold no data in this extent: there is nothing to restore.")
+        spans = [(self._asked[0].date, self._asked[-1].date)] if composite else spans_of(self._asked)
+        written = outputs.move(spans)
+        self._move_sigmas(scratch)
+        return written
+
+    def _edge(self) -> int:
+        return window_px(self._budget, len(self._scene.layers), len(self._scene.bands), 64)
+
+    def _open_dates(self, outputs: SeriesOutputs) -> list[DateWriter]:
+        names = names_of(self._asked, "restored")
+        return [outputs.add(n, each.layer, tags_of(each)) for n, each in zip(names, self._asked, strict=True)]
+
+    def _open_composite(self, outputs: SeriesOutputs) -> list[DateWriter]:
+        kind, first, last = self._settings.composite, self._asked[0].date, self._asked[-1].date
+        span = f"_{first:%Y%m%d}_{last:%Y%m%d}" if first and last else ""
+        tags = {"CONTENT": f"{kind} composite of {len(self._asked)} restored dates"}
+        if first and last:
+            tags |= {"START_DATE": first.isoformat(), "END_DATE": last.isoformat()}
+        return [outputs.add(f"composite_{kind}{span}.tif", None, tags)]
+
+    def _open_sigmas(self, stack: contextlib.ExitStack, scratch: Path) -> dict[int, Any]:
+        """Writers of the standard deviations by acquisition, in a scratch folder of their own."""
+        if not self._job.uncertainty:
+            return {}
+        folder = scratch / "sigma"
+        folder.mkdir()
+        outputs = stack.enter_context(SeriesOutputs(self._job.uncertainty, folder, self._scene))
+        acquired = [each for each in self._asked if each.layer is not None]
+        names = names_of(acquired, "sigma")
+        return {each.layer: outputs.add_sigma(n, tags_of(each)) for n, each in zip(names, acquired, strict=True)}
+
+    def _move_sigmas(self, scratch: Path) -> None:
+        if self._job.uncertainty:
+            target = Path(self._job.uncertainty).resolve()
+            target.mkdir(exist_ok=True)
+            for path in sorted((scratch / "sigma").glob("[!.]*.tif")):
+                path.replace(target / path.name)
+
+    def _window(self, window: Window, writers: list[DateWriter], sigmas: dict[int, Any], composite: bool) -> None:
+        """Read, restore and write one window of all dates."""
+        scene = self._scene
+        parts = shares(window, *scene.grid.shape, REGION_PX)
+        classes = [scene.classes(t, window, self._dilate) for t in self._targets]
+        busy = any(((c == 1) | (c == 2)).any() for c in classes)
+        fits = [(self._fit(region), weight) for region, weight in parts] if busy else []
+        halo = max((-(-fit.halo // 64) * 64 for fit, _ in fits), default=0)
+        wide = window.pad(halo, halo, halo, halo).clip(*scene.grid.shape)
+        obs = scene.observe(wide, self._pool, self._dilate)
+        inner = window.slices(wide)
+        gap = obs.cloud[:, inner[0], inner[1]] >= HIDDEN_FROM
+        found, sigma = self._restored_values(obs, fits, inner, gap, bool(sigmas))
+        images = obs.optical[:, :, inner[0], inner[1]]
+        self._count(images, gap, found)
+        for t in range(len(gap)):
+            if gap[t].any():
+                images[t][:, gap[t]] = found.get(t, np.float32(np.nan))
+        if composite:
+            writers[0].write(window, self._composite(images, gap), np.zeros(gap.shape[1:], bool))
+        else:
+            for writer, each in zip(writers, self._asked, strict=True):
+                if each.layer is None:
+                    writer.write(window, self._between(images, each.date), np.zeros(gap.shape[1:], bool))
+                else:
+                    writer.write(window, images[each.layer], gap[each.layer])
+        for t, writer in sigmas.items():
+            writer.write(self._sigma(images[t], gap[t], sigma.get(t)), window)
+
+    def _restored_values(
+        self, obs: Observation, fits: list[tuple[FittedSeries, np.ndarray]], inner: tuple[slice, slice],
+        gap: np.ndarray, with_sigma: bool,
+    ) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:  # fmt: skip
+        """Restored reflectance, and sigma where wanted, (C, n) at the gap pixels of every date; regions are mixed."""
+        found: dict[int, np.ndarray] = {}
+        sigma: dict[int, np.ndarray] = {}
+        dates = [t for t in self._targets if (obs.cloud[t] >= HIDDEN_FROM).any()]
+        for fit, weight in fits:
+            for t, result in fit.restore(obs, dates, pool=self._pool):
+                self._progress.check()
+                share = weight[gap[t]]
+                _add(found, t, result.reflectance[:, inner[0], inner[1]][:, gap[t]], share)
+                if with_sigma and result.sigma is not None:
+                    _add(sigma, t, result.sigma[:, inner[0], inner[1]][:, gap[t]], share)
+        return found, sigma
+
+    def _count(self, images: np.ndarray, gap: np.ndarray, found: dict[int, np.ndarray]) -> None:
+        for t in self._targets:
+            self._hidden[t] += int(gap[t].sum())
+            self._valid[t] += int((gap[t] | np.isfinite(images[t]).any(axis=0)).sum())
+            if t in found:
+                self._restored[t] += int(np.isfinite(found[t]).all(axis=0).sum())
+
+    def _sigma(self, image: np.ndarray, gap: np.ndarray, sigma: np.ndarray | None) -> np.ndarray:
+        """Standard deviation float32 (C, H, W): zero where kept, NaN where unknown."""
+        out = np.where(np.isfinite(image), np.float32(0), np.float32(np.nan))
+        out[:, gap] = np.nan if sigma is None else sigma
+        return out
+
+    def _composite(self, images: np.ndarray, gap: np.ndarray) -> np.ndarray:
+        """All dates asked for as one (C, H, W)."""
+        stack = np.stack([self._image(images, each) for each in self._asked])
+        if self._settings.composite == "medoid":
+            return medoid(stack)
+        nothing = np.ones(gap.shape[1:], bool)
+        restored = np.stack([nothing if each.layer is None else gap[each.layer] for each in self._asked])
+        return best_pixel(stack, restored, np.array([self._day(each) for each in self._asked]))
+
+    def _image(self, images: np.ndarray, each: Wanted) -> np.ndarray:
+        return images[each.layer] if each.layer is not None else self._between(images, each.date)
+
+    def _day(self, each: Wanted) -> float:
+        if each.layer is not None:
+            return float(self._scene.days[each.layer])
+        return float((each.date - self._scene.dates[0]).days)
+
+    def _between(self, images: np.ndarray, day: date) -> np.ndarray:
+        """Linear interpolation (C, H, W) between the restored acquisitions before and after a day."""
+        first, second = _around(self._scene.dates, day)
+        before, after = self._scene.dates[first], self._scene.dates[second]
+        share = np.float32((day - before).days / max((after - before).days, 1))
+        mixed = images[first] + share * (images[second] - images[first])
+        mixed = np.where(np.isnan(images[first]), images[second], mixed)
+        return np.where(np.isnan(images[second]), images[first], mixed)
+
+    def _fit(self, region: Window) -> FittedSeries:
+        """The fit of one region, made when the first of its windows comes and dropped after its last row."""
+        fitted = self._fits.get(region)
+        if fitted is not None:
+            return fitted
+        for done in [r for r in self._fits if r.bottom + 64 < region.row]:
+            del self._fits[done]
+        self._progress.step("Restoring", 0.0, "Learning from clear pixels")
+        most = sample_px(self._budget, len(self._scene.layers), len(self._scene.bands))
+        chosen = samples(region, most, self._promise)
+        observed = [self._scene.observe(window, self._pool, self._dilate) for window in chosen]
+        whole = len(chosen) == 1 and chosen[0] == region
+        dates = [
+            t for t in self._targets if not whole or (observed[0].cloud[t] >= HIDDEN_FROM).any() or self._rim(region)
+        ]
+        fitted = self._method.fit(
+            observed, dates, seed=(self._job.seed, region.row, region.col), device=self._device, pool=self._pool,
+            cancelled=self._progress.asked,
+        )  # fmt: skip
+        self._fits[region] = fitted
+        self.fit_notes.update(dict.fromkeys(fitted.notes))
+        self._summary = self._summary or fitted.summary
+        hidden = {t: sum(int((o.cloud[t] >= HIDDEN_FROM).sum()) for o in observed) for t in dates}
+        self._errors += [(rmse, hidden[t]) for t, rmse in fitted.expected_rmse.items()]
+        return fitted
+
+    def _rim(self, region: Window) -> bool:
+        """Whether windows of neighbouring regions are restored with this region's model, too."""
+        return (region.height, region.width) != self._scene.grid.shape
+
+    def _promise(self, window: Window) -> float:
+        """How much a sample window teaches, from the classes of some dates."""
+        some = np.unique(np.linspace(0, len(self._scene.layers) - 1, 8).round().astype(int))
+        found = [self._scene.classes(int(t), window) for t in some]
+        clear = float(np.mean([(c == 0).mean() for c in found]))
+        gap = float(np.mean([((c == 1) | (c == 2)).mean() for c in found]))
+        return (clear + 0.05) * (gap + 0.05)
+
+    def result(self, written: list[Written], log: Log) -> Result:
+        """Figures of the whole series."""
+        scene = self._scene
+        missing = int((self._hidden - self._restored).sum())
+        warnings = list(scene.warnings)
+        if missing:
+            warnings.append(
+                f"{missing} of {int(self._hidden.sum())} hidden pixels could not be restored, because nothing is known "
+                "of them on any date. They were left as they were."
+            )
+        if len(scene.layers) == 1:
+            warnings.append("With one date alone the gaps are filled from their rims; more dates help most.")
+        for warning in warnings:
+            log("warning", warning)
+        weight = sum(many for _, many in self._errors)
+        rmse = float(np.sqrt(sum(e**2 * n for e, n in self._errors) / weight)) if weight else None
+        valid = max(int(self._valid.sum()), 1)
+        return Result(
+            output=self._job.output,
+            uncertainty=self._job.uncertainty,
+            cloud_share=float(self._hidden.sum()) / valid,
+            restored_share=float(self._restored.sum()) / valid,
+            expected_rmse=rmse,
+            method_used=self._summary or "copy",
+            warnings=tuple(warnings),
+            report="\n".join(each.line() for each in written),
+        )
+
+
+def _around(dates: list[date], day: date) -> tuple[int, int]:
+    """The acquisitions on or before a day and on or after it; the day lies inside the series."""
+    before = max(i for i, d in enumerate(dates) if d <= day)
+    after = min(i for i, d in enumerate(dates) if d >= day)
+    return before, after
+
+
+def _add(store: dict[int, np.ndarray], date: int, values: np.ndarray, share: np.ndarray) -> None:
+    """Add weighted values; where a region has no weight its values don't count, known or not."""
+    part = np.where(share > 0, values * share, np.float32(0))
+    store[date] = store[date] + part if date in store else part

@@ -1,0 +1,236 @@
+"""The layers of a series on one grid, in the order of their dates: what its windows are read from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from ..clouds.detect import detect_scene, expand_given_mask
+from ..errors import InputError
+from ..observation import Observation
+from ..raster.align import check_together
+from ..raster.classes import ClassStore
+from ..raster.crs import grid_of
+from ..raster.dates import assign, date_of
+from ..raster.info import RasterInfo, describe
+from ..raster.masks import MaskReader, recognise_mask
+from ..raster.offsets import agree
+from ..raster.radar import RadarReader
+from ..raster.radiometry import Radiometry, recognise
+from ..raster.reader import OpticalReader
+from ..raster.stack import split_dates
+from ..raster.windows import Window
+from .job import Job
+from .scene import crop, hidden
+from .series_settings import SeriesSettings, typed_dates
+
+
+@dataclass(frozen=True)
+class SeriesLayer:
+    """One acquisition: its file, how its numbers become reflectance, when it was taken, its mask ('' = detect)."""
+
+    info: RasterInfo
+    radiometry: Radiometry
+    date: date | None
+    day: float
+    mask: str
+
+
+class SeriesScene:
+    """Every layer of a series, ascending in time; use as a context manager.
+
+    Attributes:
+        grid: that of the first raster given, cut to the job's extent. layers: T acquisitions.
+        dates: T dates, None where they are not known. days: float64 (T,), relative to the first.
+        bands: role names of the first raster given. notes, warnings: sentences for the log.
+    """
+
+    def __init__(self, job: Job, settings: SeriesSettings, folder: Path) -> None:
+        """Describe and open all layers.
+
+        Args:
+            folder: a temporary one, for cloud classes and virtual rasters.
+
+        Raises:
+            InputError, GridError, DateError: a layer cannot be used, in a sentence that names it.
+        """
+        self._folder, self._stack = folder, ExitStack()
+        self.notes: list[str] = []
+        self.warnings: list[str] = []
+        _refuse_twice(job.products)
+        infos = self._split([describe(path) for path in job.products], settings.bands_per_date)
+        masks = self._split_masks(settings.masks, len(infos))
+        check_together(infos[0], [*infos[1:], *(describe(path) for path in (*settings.radar, *masks) if path)])
+        self.grid = crop(infos[0], job.extent)
+        days, dates = self._days(infos, job.dates)
+        found = [
+            recognise(info, sensor=job.sensor, scale=job.reflectance_scale, offset=job.reflectance_offset)
+            for info in infos
+        ]
+        found = agree(found, dates)
+        self.notes += [note for radiometry in found for note in radiometry.notes]
+        self.bands = found[0].bands
+        by_layer = _masks_of(masks, infos, dates)
+        order = sorted(range(len(infos)), key=lambda i: (days[i], i))
+        self.layers = [
+            SeriesLayer(infos[i], found[i], dates[i] if dates else None, days[i] - days[order[0]], by_layer[i])
+            for i in order
+        ]
+        self.days = np.array([layer.day for layer in self.layers])
+        self.dates = [dates[i] for i in order] if dates else None
+        try:
+            self._open(settings)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _split(self, infos: list[RasterInfo], bands_per_date: int) -> list[RasterInfo]:
+        """Rasters of several dates as one virtual raster a date."""
+        if not bands_per_date or all(info.count == bands_per_date for info in infos):
+            return infos
+        out = []
+        for number, info in enumerate(infos, start=1):
+            if info.count == bands_per_date:
+                out.append(info)
+                continue
+            paths = split_dates(info, bands_per_date, self._folder, number, grid_of(info))
+            out += [describe(str(path)) for path in paths]
+            self.notes.append(f"{info.name}: {len(paths)} dates of {bands_per_date} bands.")
+        return out
+
+    def _split_masks(self, masks: Sequence[str], count: int) -> list[str]:
+        """One raster of as many mask bands as there are dates becomes a mask a date."""
+        if len(masks) != 1 or count == 1 or not masks[0]:
+            return list(masks)
+        info = describe(masks[0])
+        if info.count != count:
+            return list(masks)
+        return [str(path) for path in split_dates(info, 1, self._folder, 0, grid_of(info))]
+
+    def _days(self, infos: list[RasterInfo], text: str) -> tuple[list[float], list[date] | None]:
+        """Days and dates of the layers in the order given."""
+        if text.strip():
+            typed = typed_dates(text, len(infos))
+            return [float((day - typed[0]).days) for day in typed], typed
+        days, dates, notes = assign(infos, "")
+        for note in notes:
+            (self.warnings if note.startswith("Warning") else self.notes).append(note.removeprefix("Warning: "))
+        return [float(day) for day in days], list(dates) if dates else None
+
+    def _open(self, settings: SeriesSettings) -> None:
+        enter = self._stack.enter_context
+        self.readers = [enter(OpticalReader(each.info, each.radiometry, self.grid, self.bands)) for each in self.layers]
+        self.radars = [enter(RadarReader(describe(path), self.grid, dates=self.dates)) for path in settings.radar]
+        first = self.dates[0] if self.dates else None
+        parts = [radar.days(first, self.days) for radar in self.radars]
+        self.radar_days = np.concatenate(parts) if parts else np.zeros(0)
+        self._store = ClassStore(self._folder, self.grid)
+        self._stack.callback(self._store.close)
+        self._given: dict[int, MaskReader] = {}
+        for index, layer in enumerate(self.layers):
+            if layer.mask:
+                info = describe(layer.mask)
+                self._given[index] = enter(MaskReader(info, self.grid, recognise_mask(info)))
+        for reader in (*self.readers, *self.radars, *self._given.values()):
+            self.notes += [note for note in reader.notes if note not in self.notes]
+
+    def __enter__(self) -> SeriesScene:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every date has a mask, so that nothing is left to detect."""
+        return len(self._given) == len(self.layers)
+
+    def detect(self, job: Job, report: Callable[[float], None], cancelled: Callable[[], bool], pool: Executor) -> None:
+        """Detect clouds on the dates that have no mask, into temporary rasters."""
+        if self.complete:
+            return
+
+        def keep(index: int, window: Window, classes: np.ndarray, _probability: np.ndarray) -> None:
+            if index not in self._given:
+                self._store.write(index, window, classes)
+
+        self.notes += detect_scene(
+            self.readers, self.grid, self.days, method="auto", threshold=job.threshold,
+            dilate=job.dilate if job.dilate >= 0 else None, report=report, cancelled=cancelled, write=keep, pool=pool,
+        )  # fmt: skip
+        self._dilate = job.dilate
+
+    def classes(self, index: int, window: Window, dilate: int = 0) -> np.ndarray:
+        """Cloud classes uint8 (H, W) of one date in a window inside the scene; given masks grown by ``dilate``."""
+        reader = self._given.get(index)
+        if reader is None:
+            return self._store.read(index, window)
+        if dilate <= 0:
+            return reader.read(window)
+        wide = window.pad(dilate, dilate, dilate, dilate).clip(*self.grid.shape)
+        return expand_given_mask(reader.read(wide), dilate)[window.slices(wide)]
+
+    def observe(self, window: Window, pool: Executor, dilate: int = 0) -> Observation:
+        """Read one window of all dates; days are relative to the first."""
+        many = len(self.layers)
+        optical = np.empty((many, len(self.bands), window.height, window.width), np.float32)
+        cloud = np.empty((many, window.height, window.width), np.float32)
+
+        def one(index: int) -> None:
+            self.readers[index].read(window, out=optical[index])
+            cloud[index] = hidden(self.classes(index, window, dilate))
+
+        radar = [pool.submit(reader.read, window) for reader in self.radars]
+        for done in [pool.submit(one, index) for index in range(many)]:
+            done.result()
+        return Observation(
+            optical=optical,
+            cloud=cloud,
+            days=self.days,
+            bands=self.bands,
+            radar=np.concatenate([part.result() for part in radar]) if radar else None,
+            radar_days=self.radar_days,
+            pixel_m=self.grid.pixel_m,
+            row=window.row,
+            col=window.col,
+        )
+
+
+def _refuse_twice(paths: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for path in paths:
+        real = str(Path(path).resolve()) if Path(path).exists() else path
+        if real in seen:
+            raise InputError(f"{Path(path).name} is given twice. Give every raster once.")
+        seen.add(real)
+
+
+def _masks_of(masks: Sequence[str], infos: Sequence[RasterInfo], dates: Sequence[date] | None) -> list[str]:
+    """The mask of each layer, '' = none: by order where there are as many, else by the dates in their names.
+
+    Raises:
+        InputError: a mask cannot be matched.
+    """
+    if not masks:
+        return [""] * len(infos)
+    if len(masks) == len(infos):
+        return list(masks)
+    out = [""] * len(infos)
+    for path in (path for path in masks if path):
+        info = describe(path)
+        day = date_of(info)
+        places = [i for i, known in enumerate(dates or []) if known == day and day is not None]
+        if not places:
+            raise InputError(
+                f"There are {len(masks)} masks for {len(infos)} dates, and '{info.name}' cannot be matched by date. "
+                "Give one mask for each raster, in their order, or masks with dates in their names."
+            )
+        for place in places:
+            out[place] = path
+    return out

@@ -1,0 +1,398 @@
+"""The scene ensemble for a whole series: blocks of neighbouring dates share one Gaussian and one set of networks.
+
+Per date remain what a date has of its own: the local correction, the weights of the members, the membrane, sigma.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import InputError
+from ..observation import Observation, Restoration
+from .context import axes
+from .covered import FittedCovered, fit_covered
+from .dates import seen_coarse
+from .ensemble import LOCAL, MEMBERS, Progress, least_clear, sigma_features
+from .frame import make_plan as make_single_plan
+from .frame import ring
+from .inpainting import Inpainting, distance
+from .local_correction import TILE
+from .members import MARGIN, teaching_pixels
+from .membrane import spread
+from .networks import Network
+from .protocol import Fitted, Report
+from .series_block import BlockFrame, BlockPlan, block_dates, make_plan
+from .series_gaussian import DateEstimates, SeriesGaussian, draw_sample, estimate, fit_models
+from .series_protocol import FittedSeries, turned_to
+from .series_trial import (
+    THIN,
+    Judged,
+    Part,
+    add_networks,
+    add_surroundings,
+    corrected,
+    draw_folds,
+    interpolated,
+    judge,
+    lattice_step,
+    network_table,
+    simulated_parts,
+    surroundings,
+    taught_ridge,
+)
+from .sigma import SigmaModel, fit_sigma
+from .stack import stack_weights
+
+HALO = TILE
+"""Tiles of the local correction that touch a window lie within this; farther rims hardly matter inside."""
+NEAREST = 12
+"""Dates from which a date that shows nothing of itself is estimated."""
+
+
+@dataclass
+class DateModel:
+    """What one date has of its own.
+
+    Attributes:
+        names: members in the order of the weights. weights: float32 (M, C). basis: (K, C), axes of the membrane.
+        low, high: float32 (C,), range of every estimate. sigma: None where there was too little to judge by.
+        networks: of this date, empty without. guard: float32 (C,).
+    """
+
+    names: tuple[str, ...]
+    weights: np.ndarray
+    basis: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    sigma: SigmaModel | None
+    networks: tuple[Network, ...] = ()
+    guard: np.ndarray | None = None
+
+    def stacked(self, members: dict[str, np.ndarray]) -> np.ndarray:
+        """Weighted sum (C, n) of members before the membrane."""
+        return sum(w[:, None] * members[name] for name, w in zip(self.names, self.weights, strict=True))
+
+
+@dataclass
+class Block:
+    """A fitted block: its Gaussian, its dates' own models, the spectral axes of the context."""
+
+    gaussian: SeriesGaussian
+    models: dict[int, DateModel]
+    axis: np.ndarray
+    local: bool
+
+    def restore(
+        self, obs: Observation, dates: Sequence[int], pool: Executor | None
+    ) -> Iterator[tuple[int, Restoration]]:
+        """Restores those of ``dates`` that this block is for."""
+        plan = self.gaussian.plan
+        places = [place for place in plan.restored if plan.dates[place] in dates and place in self.models]
+        if not places:
+            return
+        frame = BlockFrame(obs, plan)
+        lists = {place: self._lists(frame, place) for place in places}
+        empty = np.zeros(0, np.int64)
+        wanted = [np.unique(np.concatenate(lists[p])) if p in lists else empty for p in plan.restored]
+        found = dict(zip(plan.restored, estimate(frame, self.gaussian, wanted, pool), strict=True))
+        self.gaussian.forget()
+
+        def one(place: int) -> tuple[int, Restoration]:
+            return plan.dates[place], self._date(frame, place, lists[place], found.pop(place))
+
+        yield from map(one, places) if pool is None else pool.map(one, places)
+
+    def _lists(self, frame: BlockFrame, place: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Flat indices of one date: gap, rim, clear pixels that teach the local correction."""
+        gap = frame.gap[place].reshape(frame.shape)
+        clear = frame.seen[place].reshape(frame.shape) & ~gap
+        teachers = teaching_pixels(gap, clear, THIN) if self.local and gap.any() else np.zeros(0, np.int64)
+        return np.flatnonzero(gap), np.flatnonzero(ring(gap, clear)), teachers
+
+    def _date(
+        self, frame: BlockFrame, place: int, lists: tuple[np.ndarray, np.ndarray, np.ndarray], found: DateEstimates
+    ) -> Restoration:
+        """One date of one window."""
+        plan, model = self.gaussian.plan, self.models[place]
+        inside, edge, teachers = lists
+        core = len(inside)
+        both = found.at(np.searchsorted(found.pixels, np.concatenate((inside, edge))))
+        members, change, age = self._members(frame, place, both, found, teachers)
+        stacked = model.stacked(members)
+        planes, laplace = self._continued(frame, place, model, stacked[:, core:], edge)
+        correction = model.basis.T @ planes[:, inside]
+        result = np.clip(stacked[:, :core] + correction, model.low[:, None], model.high[:, None])
+        shape = (plan.bands, *frame.shape)
+        out = np.full((plan.bands, frame.size), np.nan, np.float32)
+        out[:, inside] = result
+        sigma = np.full_like(out, np.nan)
+        if model.sigma is not None and core:
+            clear = (frame.seen[place] & ~frame.gap[place]).reshape(frame.shape)
+            judged = Judged(
+                {}, result, correction, result, inside, distance(clear).ravel()[inside], laplace[inside],
+                change[:, :core], both.log_deviation[:, :core], age[:, :core],
+            )  # fmt: skip
+            features = _features({name: values[:, :core] for name, values in members.items()}, judged)
+            sigma[:, inside] = model.sigma.predict(features, core)
+        return Restoration(out.reshape(shape), sigma.reshape(shape))
+
+    def _members(
+        self, frame: BlockFrame, place: int, both: DateEstimates, found: DateEstimates, teachers: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+        """Members (C, n) by name, the interpolation's change (C, n) and ages (2, n), at gap and rim."""
+        plan, model = self.gaussian.plan, self.models[place]
+        values, change, age = interpolated(frame, plan, place, both)
+        members = {"gaussian": both.gauss, "interpolation": values}
+        if self.local and len(teachers):
+            taught = found.at(np.searchsorted(found.pixels, teachers))
+            ridge = taught_ridge(frame, place, taught, 1 / THIN**2)
+            members["gaussian"] = both.gauss + corrected(ridge, frame, both)
+        if model.networks:
+            around = surroundings(frame, plan, place, self.axis, both.pixels, None)
+            table = network_table(age, both, around)
+            correction = sum(network(table) for network in model.networks) / np.float32(len(model.networks))
+            members["networks"] = both.gauss + np.clip(correction, -model.guard[:, None], model.guard[:, None])
+        for value in members.values():
+            np.clip(value, model.low[:, None], model.high[:, None], out=value)
+        return members, change, age
+
+    def _continued(
+        self, frame: BlockFrame, place: int, model: DateModel, stacked: np.ndarray, edge: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Residual at the rim continued into the gap (K, H * W), and the rim's mean reflectance (H * W,)."""
+        planes = np.zeros((len(model.basis) + 1, frame.size), np.float32)
+        if len(edge):
+            truth = np.take(frame.blocks[place], edge, axis=1)
+            planes[:-1, edge] = model.basis @ (truth - stacked)
+            planes[-1, edge] = truth.mean(axis=0)
+            rim = np.zeros(frame.size, bool)
+            rim[edge] = True
+            planes = spread(planes.reshape(-1, *frame.shape), rim.reshape(frame.shape)).reshape(planes.shape)
+        else:
+            planes[-1] = (model.low + model.high).mean() / 2
+        return planes[:-1], planes[-1]
+
+
+def _features(members: dict[str, np.ndarray], judged: Judged) -> list[np.ndarray]:
+    """Features of the error model, those of a single date's ensemble."""
+    return sigma_features(members, judged.result, judged.correction, judged, judged.laplace, judged.far)
+
+
+@dataclass(frozen=True)
+class Covered:
+    """A date that a model of its own restores from ``others`` (indices into the series)."""
+
+    fitted: Fitted
+    others: tuple[int, ...]
+
+
+@dataclass
+class FittedSeriesEnsemble:
+    """A fitted region of a series (see :class:`FittedSeries`); ``single`` holds the dates that stand alone."""
+
+    halo: int
+    expected_rmse: dict[int, float]
+    summary: str
+    notes: tuple[str, ...]
+    blocks: list[Block]
+    single: dict[int, Covered]
+
+    def restore(
+        self, obs: Observation, dates: Sequence[int], *, pool: Executor | None = None
+    ) -> Iterator[tuple[int, Restoration]]:
+        """Restores what is hidden on each of ``dates``, block by block."""
+        for block in self.blocks:
+            yield from block.restore(obs, dates, pool)
+        for date, covered in self.single.items():
+            if date in dates:
+                yield date, covered.fitted.restore(turned_to(obs, date, covered.others), pool=pool)
+
+
+class SeriesEnsemble:
+    """METHOD=auto, fast, gaussian and scene_networks of a series."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def fit(
+        self,
+        samples: Sequence[Observation],
+        dates: Sequence[int],
+        *,
+        seed: tuple[int, ...],
+        device: str = "cpu",
+        pool: Executor | None = None,
+        report: Report | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> FittedSeries:
+        """Learns a region (see :class:`SeriesRestorer`)."""
+        if not samples:
+            raise InputError("There is no window to fit the series on.")
+        progress = Progress(report, cancelled)
+        shares, clear = visibility(samples)
+        pixels = sum(obs.shape[2] * obs.shape[3] for obs in samples)
+        learned = [t for t in dates if clear[t] >= least_clear(pixels)]
+        out = FittedSeriesEnsemble(HALO, {}, "", (), [], {})
+        covered = [t for t in dates if t not in learned]
+        groups = block_dates(np.asarray(samples[0].days, np.float64), shares, learned)
+        for number, (restored, every) in enumerate(groups):
+            progress(number / max(len(groups), 1), "Learning from clear pixels")
+            plan = make_plan(samples, restored, every)
+            if len(plan.sizes) == 1:
+                self._alone(out, samples, restored, seed, pool)
+                continue
+            block, errors = self._block(samples, plan, (*seed, number), pool, progress)
+            out.blocks.append(block)
+            out.expected_rmse.update(errors)
+            left = [t for t in restored if plan.dates.index(t) not in block.models]
+            covered += left
+        self._covered(out, samples, sorted(covered), shares, seed, pool)
+        return replace(out, summary=_summary(out))
+
+    def _alone(
+        self, out: FittedSeriesEnsemble, samples: Sequence[Observation], dates: Sequence[int], seed: tuple[int, ...],
+        pool: Executor | None,
+    ) -> None:  # fmt: skip
+        """Dates that nothing else helps with: filled from the rim of their gaps."""
+        for date in dates:
+            fitted = Inpainting().fit([turned_to(obs, date, ()) for obs in samples], seed=(*seed, date), pool=pool)
+            out.single[date] = Covered(fitted, ())
+            if fitted.expected_rmse is not None:
+                out.expected_rmse[date] = fitted.expected_rmse
+
+    def _covered(
+        self, out: FittedSeriesEnsemble, samples: Sequence[Observation], dates: Sequence[int], shares: np.ndarray,
+        seed: tuple[int, ...], pool: Executor | None,
+    ) -> None:  # fmt: skip
+        """Dates that show next to nothing of themselves: kriged in time from those that show most nearby."""
+        days = np.asarray(samples[0].days, np.float64)
+        shared: FittedCovered | None = None
+        for date in sorted(dates, key=lambda t: (abs(t - len(days) // 2), t)):
+            worth = shares / (np.abs(days - days[date]) + 5.0)
+            worth[date] = 0
+            others = sorted(sorted(np.flatnonzero(worth), key=lambda t: (-worth[t], t))[:NEAREST])
+            if not others:
+                self._alone(out, samples, [date], seed, pool)
+                continue
+            if shared is None:
+                # how dates differ with the days between them, and how wrong that is, is the series' own: learned once
+                turned = [turned_to(obs, date, others) for obs in samples]
+                shared = fit_covered(turned, make_single_plan(turned, range(1, len(others) + 1)), (*seed, date))
+            plan = replace(shared.plan, dates=tuple(range(1, len(others) + 1)), days=days[others] - days[date])
+            own = replace(shared, plan=replace(plan, radar=None, completions={}), _weights={})
+            out.single[date] = Covered(own, tuple(int(t) for t in others))
+        if dates:
+            many = "One date shows" if len(dates) == 1 else f"{len(dates)} dates show"
+            out.notes = (f"{many} too little to learn from and are estimated from the dates around them.",)
+
+    def _block(
+        self, samples: Sequence[Observation], plan: BlockPlan, seed: tuple[int, ...], pool: Executor | None,
+        progress: Progress,
+    ) -> tuple[Block, dict[int, float]]:  # fmt: skip
+        """Fits one block; dates without a simulated gap to judge by are left out of its models."""
+        frames = [BlockFrame(obs, plan) for obs in samples]
+        step = lattice_step(samples)
+        folds = draw_folds(frames, plan, step, np.random.default_rng([*seed, 11]))
+        sample = draw_sample(frames, folds, step, plan, np.random.default_rng([*seed, 21]))
+        block = Block(None, {}, np.zeros((0, plan.bands), np.float32), self.name in LOCAL)  # type: ignore[arg-type]
+        if sample.values.shape[1] < 60:
+            return block, {}
+        whole, models = fit_models(sample, plan, pool)
+        block.gaussian = whole
+        progress.check()
+        if not models:
+            return block, {}
+        parts = simulated_parts(frames, folds, models, step, block.local, pool)
+        networks, guard = [], None
+        rows = sorted({part.date for part in parts})
+        names = MEMBERS[self.name]
+        if "networks" in names and len(rows) == len(plan.restored):
+            block.axis = axes(_spectral_cov(whole))
+            add_surroundings(parts, frames, plan, block.axis, pool)
+            numbers = list(range(len(models)))
+            networks, guard = add_networks(parts, len(rows), numbers, seed, pool, progress.check)
+        errors = {}
+        for date in rows:
+            place = plan.restored[date]
+            mine = [part for part in parts if part.date == date]
+            own = tuple(net[date] for net in networks)
+            model, rmse = self._date_model(
+                mine, frames, place, own, None if guard is None else guard[date], step, (*seed, date), pool
+            )
+            block.models[place] = model
+            if rmse is not None:
+                errors[plan.dates[place]] = rmse
+        return block, errors
+
+    def _date_model(
+        self, parts: list[Part], frames: Sequence[BlockFrame], place: int, networks: tuple[Network, ...],
+        guard: np.ndarray | None, step: int, seed: tuple[int, ...], pool: Executor | None,
+    ) -> tuple[DateModel, float | None]:  # fmt: skip
+        """Weights, sigma and expected error of one date."""
+        low, high = limits(frames, place, step)
+        names = tuple(n for n in MEMBERS[self.name] if n in parts[0].members) or ("gaussian",)
+        errors = np.stack(
+            [
+                np.concatenate(
+                    [(np.clip(p.members[n], low[:, None], high[:, None]) - p.truth)[:, : p.core] for p in parts], axis=1
+                )
+                for n in names
+            ]
+        )
+        weights = stack_weights(errors, names).astype(np.float32)
+        model = DateModel(names, weights, np.eye(len(low), dtype=np.float32), low, high, None, networks, guard)
+        judged, model.basis = judge(parts, model.stacked, (low, high), step, np.random.default_rng([*seed, 31]), pool)
+        error = judged.result - judged.truth
+        if error.shape[1] < 50:
+            return model, None
+        model.sigma = fit_sigma(_features(judged.members, judged), error, judged.fold)
+        return model, float(np.sqrt(np.mean(np.square(error, dtype=np.float64), axis=1)).mean())
+
+
+def _spectral_cov(model: SeriesGaussian) -> np.ndarray:
+    """Mean covariance (C, C) of the bands over the restored dates."""
+    plan = model.plan
+    starts = [plan.bounds[place] for place in plan.restored]
+    return np.mean([model.cov[s : s + plan.bands, s : s + plan.bands] for s in starts], axis=0)
+
+
+def visibility(samples: Sequence[Observation]) -> tuple[np.ndarray, np.ndarray]:
+    """Share of the samples that each date shows, float64 (T,), and its number of clear pixels (T,)."""
+    pixels = sum(obs.shape[2] * obs.shape[3] for obs in samples)
+    step = max(1, int(np.sqrt(pixels / 40_000)))
+    seen = np.concatenate([seen_coarse(obs, step).reshape(obs.shape[0], -1) for obs in samples], axis=1)
+    share = seen.mean(axis=1)
+    return share, share * pixels
+
+
+def limits(frames: Sequence[BlockFrame], place: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Range (C,) of a date's clear pixels, widened by 30 %; few pixels borrow from the other dates."""
+    bands = len(frames[0].blocks[place])
+    spectra = [frame.blocks[place][:, frame.seen[place]][:, :: step * step] for frame in frames]
+    own = np.concatenate(spectra, axis=1)
+    low, high = own.min(axis=1), own.max(axis=1)
+    if own.shape[1] * step**2 < 2_500:
+        dates = len(frames[0].gap)
+        other = [f.blocks[d][:, f.seen[d]][:, :: 7 * step] for f in frames for d in range(dates)]
+        every = np.concatenate(other, axis=1)
+        low = np.minimum(low, np.quantile(every, 0.002, axis=1))
+        high = np.maximum(high, np.quantile(every, 0.998, axis=1))
+    margin = MARGIN * (high - low)
+    return (low - margin).astype(np.float32).reshape(bands), (high + margin).astype(np.float32).reshape(bands)
+
+
+def _summary(fitted: FittedSeriesEnsemble) -> str:
+    """Mean weights of the members over the dates, and how many dates each kind of model restores."""
+    models = [model for block in fitted.blocks for model in block.models.values()]
+    totals: dict[str, float] = {}
+    for model in models:
+        for name, weight in zip(model.names, model.weights.mean(axis=1), strict=True):
+            totals[name] = totals.get(name, 0.0) + float(weight) / len(models)
+    parts = [f"{name} {weight:.2f}" for name, weight in totals.items()]
+    if fitted.single:
+        parts.append(f"{len(fitted.single)} dates from the dates around them")
+    return ", ".join(parts)
