@@ -33,8 +33,9 @@ def _here() -> str:
 
 def _cure(name: str, wanted: str) -> str:
     return (
-        f"{wanted} or later is needed. Choose an interpreter that has {name} {wanted} under Settings > Options > Cloud Removal "
-        "(or in CLOUD_REMOVAL_PYTHON), and let the job run in the worker process (CLOUD_REMOVAL_RUN not set)."
+        f"{wanted} or later is needed. Choose an interpreter that has {name} {wanted} under Settings > Options > "
+        "Cloud Removal (or in CLOUD_REMOVAL_PYTHON), and let the job run in the worker process (CLOUD_REMOVAL_RUN "
+        "not set)."
     )
 
 

@@ -33,5 +33,5 @@ def test_an_old_one_is_named_with_its_cure(monkeypatch, version):
 
 def test_a_missing_one_is_named(monkeypatch):
     versions(monkeypatch, numpy="2.1.0")
-    with pytest.raises(DependencyError, match="has no rasterio; 1.3 or later"):
+    with pytest.raises(DependencyError, match=r"has no rasterio; 1\.3 or later"):
         check_libraries()
