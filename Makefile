@@ -1,10 +1,10 @@
-# make demo · make test · make bench · make lint · make package · make qgis-env · make setup · make clean
+# make demo · make test · make bench · make lint · make package · make ext · make qgis-env · make setup · make clean
 # Every target sets up what it needs (packages of the distribution, .venv) and does nothing twice.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench package qgis-env clean
+.PHONY: help setup demo test lint bench package ext qgis-env clean
 
 PYTHON := .venv/bin/python
 QGIS_ENV = eval "$$(tools/qgis_env.sh)"
@@ -35,6 +35,9 @@ bench: setup ## speed, memory and accuracy against plain numpy and rasterio; DAT
 
 package: setup ## the zip for the plugin site, from the last commit
 	@$(PYTHON) -m tools.package
+
+ext: setup ## compile the kernel of the published networks now (half a minute) instead of at first use
+	@$(PYTHON) -m cloud_removal_plugin.ext
 
 qgis-env: ## shell exports to run qgis_process or QGIS from this checkout
 	@tools/setup.sh

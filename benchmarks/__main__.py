@@ -22,7 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.full:
         speed, memory = ["--size", "2048"], ["--full"]
     for name, arguments in (
-        ("load_time", []), ("speed", speed), ("stream", []), ("memory", memory), ("accuracy", accuracy),
+        ("load_time", []), ("speed", speed), ("stream", []), ("memory", memory), ("kernel", []),
+        ("networks", ["--rounds", "1"] if options.quick else ["--all"] if options.full else []), ("accuracy", accuracy),
     ):  # fmt: skip
         print(f"\n## {name}\n", flush=True)
         subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments], check=False)  # nosec B603: own modules
