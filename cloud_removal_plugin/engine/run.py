@@ -26,7 +26,6 @@ from .radar_preparation import prepare_radar
 from .restoration import restore
 from .scene import Scene
 from .series import restore_series
-from .series import restore_series
 from .threads import pool, single_threaded
 from .weights import import_weights, list_models
 
@@ -84,7 +83,6 @@ _LAYERS_OF_THEIR_OWN: dict[str, Callable[..., Result]] = {
     "describe": describe_layers,
     "prepare": prepare,
     "prepare_radar": prepare_radar,
-    "series": restore_series,
     "series": restore_series,
 }
 """Kinds that open their layers themselves."""
