@@ -49,7 +49,7 @@ def read_band_files(container: Container, taken: frozenset[str] = frozenset()) -
     for name in container.names:
         path = PurePosixPath(name)
         match = _STEM.match(path.stem) if _RASTER.search(name) and name not in taken else None
-        band = _band(match["band"]) if match else ""
+        band = band_of(match["band"]) if match else ""
         if match and band:
             folder = "" if str(path.parent) == "." else str(path.parent)
             groups.setdefault((folder, match["key"]), {})[band] = name
@@ -57,7 +57,7 @@ def read_band_files(container: Container, taken: frozenset[str] = frozenset()) -
     return [delivery for delivery in made if delivery is not None]
 
 
-def _band(text: str) -> str:
+def band_of(text: str) -> str:
     """ "B8A", "B2", a role or a quality layer's name; '' where the text names none."""
     match = _NUMBERED.match(text)
     if match:

@@ -16,6 +16,7 @@ from ..errors import CloudRemovalError
 from .bandfiles import read_band_files
 from .container import ARCHIVES, Container, open_container
 from .crs import grid_of
+from .cubes import read_cubes
 from .dates import date_of
 from .delivery import Delivery
 from .hls import read_hls
@@ -112,7 +113,9 @@ def look(path: str, *, singles: bool = True, cancelled: Callable[[], bool] = lam
             deliveries += reader()
         except CloudRemovalError as error:
             problems.append(str(error))
-    taken = frozenset(p for d in deliveries for p in (*(b.path for b in d.planes), *(q.path for q in d.quality)))
+    taken = frozenset(
+        p for d in deliveries for p in (d.path, *(b.path for b in d.planes), *(q.path for q in d.quality))
+    )
     rest = [name for name in container.names if _loose(container, name, taken)] if singles else []
     found = [_single(container.gdal(name)) for name in rest[:MOST_RASTERS] if not cancelled()]
     if len(rest) > MOST_RASTERS:
@@ -134,6 +137,7 @@ def _readers(container: Container) -> list[Callable[[], list[Delivery]]]:
         lambda: read_hls(container),
         lambda: read_landsat(container),
         lambda: read_planet(container),
+        lambda: read_cubes(container),
         lambda: read_band_files(container, inside | _named(container)),
     ]
 
@@ -161,14 +165,20 @@ def _product_root(path: str) -> str:
 def _lone(path: str, singles: bool) -> Findings:
     """A raster: the product that it is a file of, where its name says so; else itself."""
     container = open_container(path)
-    for reader in (read_planet, read_hls, read_landsat):
+    for reader in (read_planet, read_hls, read_landsat, read_cubes):
         try:
-            for delivery in reader(container):
-                if os.path.abspath(path) in [plane.path for plane in delivery.planes]:
-                    return Findings(os.path.abspath(path), (delivery,))
+            own = [delivery for delivery in reader(container) if _belongs(path, delivery)]
+            if own:
+                return Findings(os.path.abspath(path), tuple(own))
         except CloudRemovalError:
             continue  # another product of the folder is damaged; the raster itself is described below
     return Findings(os.path.abspath(path), (), (_single(path),) if singles else ())
+
+
+def _belongs(path: str, delivery: Delivery) -> bool:
+    """Whether a file is the product, or holds one of its bands."""
+    own = os.path.abspath(path)
+    return own == delivery.path or own in [plane.path for plane in delivery.planes]
 
 
 def _loose(container: Container, name: str, taken: frozenset[str]) -> bool:

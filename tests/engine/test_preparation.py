@@ -17,6 +17,7 @@ from cloud_removal_plugin.raster.info import describe
 from cloud_removal_plugin.raster.radiometry import recognise
 from cloud_removal_plugin.raster.sun import sun_of
 from tests.raster.product_trees import BANDS, make_hls, make_landsat, make_planet, make_safe, on_grid, smooth
+from tests.raster.test_cubes import make_cube
 
 ORIGIN = (300000.0, 4700000.0)
 
@@ -300,3 +301,15 @@ def test_description_is_json(do, tmp_path) -> None:
     assert "broken.zip" in found["problems"][0]
     with pytest.raises(InputError, match="names no product"):
         Job(kind="describe", input="", output="")
+
+
+def test_a_date_of_a_cube(prepare, tmp_path) -> None:
+    cube = make_cube(tmp_path / "cube.nc")
+    numbers, profile, names = read(prepare(cube, date="2022-11-14", clouds=True))
+    assert names == ("B02", "B04", "B8A")
+    assert numbers[:, 5, 5].tolist() == [310, 410, 510]
+    assert numbers[:, 0, 0].tolist() == [0, 0, 0]
+    assert tuple(profile["transform"])[:6] == (10, 0, 300000, 0, -10, 4700000)
+    assert (read(tmp_path / "clouds.tif")[0][0, 5:9, 5:9] == 1).all()
+    with pytest.raises(InputError, match="3 acquisitions"):
+        prepare(cube)
