@@ -68,14 +68,13 @@ def worker_side(cancelled: Callable[[], bool]) -> list[Item]:
         return []
     items.append(Item(section, "Python", f"{answer['python']}, {answer['platform']}"))
     items += [_package(section, path, name, found) for name, found in answer["packages"].items()]
-    return items + _native(section, answer["native"]) + _devices(section, answer)
+    kernel = _kernel(section, answer.get("kernel") or {})
+    return items + _native(section, answer["native"]) + _devices(section, answer) + kernel
 
 
 def plugin_side() -> list[Item]:
     """What ships with this release."""
     section = tr("Plugin")
-    sources = sorted(path.name for path in (PACKAGE / "ext").glob("*") if path.suffix in (".cpp", ".cu", ".so", ".pyd"))
-    kernel = ", ".join(sources) if sources else tr("not part of this release; nothing needs it")
     folder = Path(settings.weights_folder())
     files = sorted(path.name for path in folder.glob("*.safetensors")) if folder.is_dir() else []
     weights = (
@@ -85,7 +84,6 @@ def plugin_side() -> list[Item]:
     )
     return [
         Item(section, tr("Version"), version() or tr("unknown")),
-        Item(section, tr("Compiled kernel"), kernel),
         Item(section, tr("Weights of networks"), weights),
         Item(section, tr("Where jobs run"), _place()),
     ]
@@ -143,6 +141,22 @@ def _native(section: str, native: dict[str, str]) -> list[Item]:
         return [Item(section, "GDAL / PROJ", versions)]
     cure = tr("PROJ does not find its data in this Python. Install rasterio anew, in an environment of its own.")
     return [Item(section, "GDAL / PROJ", f"{versions}; {native.get('crs')}", BAD, cure)]
+
+
+def _kernel(section: str, kernel: dict[str, str]) -> list[Item]:
+    name = tr("Compiled kernel")
+    if not kernel:
+        return [Item(section, name, tr("needs torch, as the published networks do"))]
+    if kernel["state"] == "compiled":
+        return [Item(section, name, kernel["text"])]
+    if kernel["state"] == "buildable":
+        return [
+            Item(section, name, tr("not built yet; the first run of a published network builds it, in half a minute"))
+        ]
+    cure = tr("Published networks run without it, two to three times as long. On Debian and Ubuntu: {line}").format(
+        line="apt install g++ ninja-build"
+    )
+    return [Item(section, name, kernel["missing"] or kernel["text"], HINT, cure)]
 
 
 def _devices(section: str, answer: dict[str, Any]) -> list[Item]:

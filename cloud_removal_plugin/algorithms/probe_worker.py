@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import sys
+from pathlib import Path
 
 PACKAGES = ("numpy", "scipy", "rasterio", "torch", "s2cloudless", "lightgbm")
 HEAVY = ("s2cloudless", "lightgbm")
@@ -52,6 +53,20 @@ def devices() -> list[str]:
         return [f"{type(error).__name__}: {error}"]
 
 
+def kernel() -> dict[str, str]:
+    """State of the compiled kernel in this Python (``compiled``, ``buildable`` or ``torch``), and a sentence on it."""
+    package = Path(__file__).resolve().parents[1]
+    sys.path.append(str(package.parent))
+    try:
+        ext = importlib.import_module(f"{package.name}.ext")
+        found = ext.load(allow_build=False)
+        missing = ext.build.missing_tools()
+    except Exception as error:
+        return {"state": "torch", "text": f"{type(error).__name__}: {error}", "missing": ""}
+    state = "compiled" if found.compiled else "torch" if missing else "buildable"
+    return {"state": state, "text": found.sentence, "missing": missing}
+
+
 def main() -> int:
     """Write the report of this interpreter to stdout."""
     packages = {name: version_of(name) for name in PACKAGES}
@@ -62,6 +77,7 @@ def main() -> int:
         "packages": packages,
         "native": native() if "version" in packages["rasterio"] else {},
         "devices": devices() if "version" in packages["torch"] else [],
+        "kernel": kernel() if "version" in packages["torch"] else {},
     }
     sys.stdout.write(json.dumps(report) + "\n")
     return 0

@@ -88,6 +88,22 @@ def test_every_missing_package_comes_with_its_cure(tmp_path: Path, monkeypatch: 
         assert f"-m pip install {name}" in items[name].cure
 
 
+@pytest.mark.parametrize(
+    ("kernel", "state", "words"),
+    [
+        ({"state": "compiled", "text": "in use (here.so)", "missing": ""}, GOOD, "in use"),
+        ({"state": "buildable", "text": "", "missing": ""}, GOOD, "not built yet"),
+        ({"state": "torch", "text": "not in use", "missing": "ninja was not found"}, HINT, "ninja was not found"),
+        ({}, GOOD, "needs torch"),
+    ],
+)
+def test_the_kernel_is_reported_as_it_is(kernel: dict[str, str], state: str, words: str) -> None:
+    (item,) = installation._kernel("Worker", kernel)
+    assert item.state == state
+    assert words in item.found
+    assert bool(item.cure) == (state == HINT)
+
+
 def test_a_broken_proj_is_a_problem() -> None:
     (item,) = installation._native("Worker", {"gdal": "3.9", "proj": "9.4", "crs": "EPSG codes are lost"})
     assert item.state == BAD
