@@ -17,10 +17,12 @@ from .algorithms.listmodels import ListModels
 from .algorithms.prepareradar import PrepareRadar
 from .algorithms.preparesentinel2 import PrepareSentinel2
 from .algorithms.removeclouds import RemoveClouds
+from .algorithms.removecloudsseries import RemoveCloudsSeries
 from .algorithms.simulateclouds import SimulateClouds
 
 ALGORITHMS = (
     RemoveClouds,
+    RemoveCloudsSeries,
     DetectClouds,
     EvaluateRestoration,
     SimulateClouds,
