@@ -12,7 +12,7 @@ import rasterio
 from rasterio.warp import transform_bounds
 
 from cloud_removal_plugin.engine.job import Job
-from cloud_removal_plugin.errors import CloudRemovalError, GridError, InputError
+from cloud_removal_plugin.errors import Cancelled, CloudRemovalError, GridError, InputError
 from cloud_removal_plugin.raster.info import describe
 from cloud_removal_plugin.raster.radiometry import recognise
 from cloud_removal_plugin.raster.sun import sun_of
@@ -313,3 +313,16 @@ def test_a_date_of_a_cube(prepare, tmp_path) -> None:
     assert (read(tmp_path / "clouds.tif")[0][0, 5:9, 5:9] == 1).all()
     with pytest.raises(InputError, match="3 acquisitions"):
         prepare(cube)
+
+
+@pytest.mark.parametrize("after", [0, 3, 6])
+def test_cancel_leaves_nothing(do, tmp_path, after) -> None:
+    root = make_safe(tmp_path / "in")
+    asked = iter(range(100))
+    job = Job(
+        kind="prepare", input="", output=str(tmp_path / "stack.tif"), clouds=str(tmp_path / "clouds.tif"),
+        products=(str(root),),
+    )  # fmt: skip
+    with pytest.raises(Cancelled):
+        do(job, cancelled=lambda: next(asked) >= after)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]

@@ -13,7 +13,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.transform import Affine
 
 from cloud_removal_plugin.engine.job import Job
-from cloud_removal_plugin.errors import InputError
+from cloud_removal_plugin.errors import Cancelled, InputError
 from cloud_removal_plugin.raster.crs import grid_of
 from cloud_removal_plugin.raster.info import describe
 from cloud_removal_plugin.raster.orbits import direction
@@ -239,6 +239,14 @@ def test_unusable_rasters_are_refused(prepare, tmp_path) -> None:
     with pytest.raises(InputError, match="holds no raster"):
         prepare(tmp_path / "nothing")
     assert not list(tmp_path.glob(".*"))
+
+
+def test_cancel_leaves_nothing(do, tmp_path) -> None:
+    path = write(tmp_path / "in" / "S1_2024-06-08.tif", scene(), ("VV", "VH"))
+    job = Job(kind="prepare_radar", input="", output=str(tmp_path / "radar.tif"), products=(str(path),))
+    with pytest.raises(Cancelled):
+        do(job, cancelled=lambda: True)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
 @pytest.mark.parametrize(
