@@ -67,7 +67,9 @@ def page(judgement: Judgement) -> Page:
         lead = f"Of the {values} restored values of {layers[0]['name']} with an uncertainty."
         sections.append(calibration(found["uncertainty"], judgement.sample, lead))
     sections.append(_data(judgement))
-    sections.append(cite(["ssim", "sam", judgement.rules.name, *(["uce"] if found.get("uncertainty") else [])]))
+    used = ["ssim", "sam", judgement.rules.name, *(["uce"] if found.get("uncertainty") else [])]
+    used += ["lpips"] if found["lpips"] is not None else []
+    sections.append(cite([*used, *(["worldcover"] if _is_worldcover(layers[0]) else [])]))
     sections.append(again(judgement.job, judgement.paths, [("GDAL", judgement.gdal)]))
     return Page(
         title=listed([layer["name"] for layer in layers][:3]) + (" and more" if len(layers) > 3 else ""),
@@ -120,6 +122,11 @@ def _tiles(found: Mapping[str, Any], layer: Mapping[str, Any]) -> list[Tile]:
         Tile("Values", count(part["values"]), where),
         *([] if perceived is None else [Tile("LPIPS", number(perceived, "{:.3f}"), "all pixels, 0 = alike")]),
     ]
+
+
+def _is_worldcover(layer: Mapping[str, Any]) -> bool:
+    """Whether the land cover got its names from ESA WorldCover."""
+    return any(not part.isdigit() for part in layer["parts"].get("land cover", {}))
 
 
 def _comparison(found: Mapping[str, Any]) -> Section:

@@ -88,3 +88,49 @@ def test_the_saved_model_measures_removal_on_a_clear_layer(qgis_process, layers,
     assert parts["kept"]["mae"] == 0
     assert parts["restored"]["mae"] < 0.025
     assert found["uncertainty"]["values"] == parts["restored"]["values"]
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def run(name: str, parameters: dict, context: QgsProcessingContext, feedback) -> None:
+    """One run with the engine that answers at once."""
+    made = QgsApplication.processingRegistry().createAlgorithmById(f"cloudremoval:{name}")
+    assert made.run(parameters, context, feedback, {}, False)[1]
+
+
+def test_the_report_of_a_removal_reaches_the_job(provider, engine, context, feedback, cloudy, tmp_path: Path) -> None:
+    page = str(tmp_path / "report.html")
+    run("removeclouds", {"INPUT": cloudy, "OUTPUT": "TEMPORARY_OUTPUT", "REPORT": page}, context, feedback)
+    assert engine.jobs[0].page == page
+
+
+def test_what_was_chosen_for_an_evaluation_reaches_the_job(
+    provider, engine, context, feedback, layers, tmp_path: Path
+) -> None:
+    error = str(tmp_path / "error.tif")
+    run(
+        "evaluaterestoration",
+        {
+            "RESTORED": [layers["good"], layers["bad"]], "REFERENCE": layers["truth"], "CLOUDY": layers["bad"],
+            "CLOUD_MASK": layers["mask"], "UNCERTAINTY": layers["good"], "LAND_COVER": layers["mask"],
+            "METRICS_AS": "utilise", "SENSOR": "sentinel2", "REFLECTANCE_SCALE": 0.001, "MEMORY_MB": 700,
+            "ERROR": error, "FIGURES": str(tmp_path / "f.csv"), "REPORT": str(tmp_path / "r.html"),
+        },
+        context,
+        feedback,
+    )  # fmt: skip
+    (job,) = engine.jobs
+    assert (job.kind, job.input, job.restored) == ("evaluate", layers["truth"], (layers["good"], layers["bad"]))
+    assert (job.cloudy, job.cloud_mask) == (layers["bad"], layers["mask"])
+    assert (job.sigma, job.land_cover) == (layers["good"], layers["mask"])
+    assert (job.metrics_as, job.sensor, job.reflectance_scale, job.memory_mb) == ("utilise", "sentinel2", 0.001, 700)
+    assert (job.output, job.figures, job.page) == (error, str(tmp_path / "f.csv"), str(tmp_path / "r.html"))
+
+
+def test_what_was_chosen_for_simulated_clouds_reaches_the_job(provider, engine, context, feedback, layers) -> None:
+    chosen = {"COVER": 0.6, "SIZE_M": 800, "HAZE": 0.1, "SEED": 4, "SUN_AZIMUTH": 100, "SUN_ELEVATION": 30}
+    files = {"INPUT": layers["truth"], "MASKS": [layers["mask"]], "OUTPUT": "TEMPORARY_OUTPUT"}
+    run("simulateclouds", {**files, **chosen}, context, feedback)
+    (job,) = engine.jobs
+    assert (job.kind, job.input, job.donor_masks) == ("simulate", layers["truth"], (layers["mask"],))
+    assert (job.cover, job.size_m, job.haze, job.seed) == (0.6, 800, 0.1, 4)
+    assert (job.sun_azimuth, job.sun_elevation) == (100, 30)
