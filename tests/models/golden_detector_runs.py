@@ -53,6 +53,9 @@ def run_score(case: Case) -> None:
 
 
 def _pair_patch(case: Case) -> np.ndarray:
+    stored = case.tensors("x")
+    if stored:
+        return np.clip(next(iter(stored.values())).numpy().astype(np.float32), 0, 10000) / DN
     rasterio = pytest.importorskip("rasterio")
     file = data_folder() / case.meta["sample"]
     if not file.exists():
