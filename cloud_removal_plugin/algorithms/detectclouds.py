@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +35,8 @@ class DetectClouds(CloudRemovalAlgorithm):
     METHOD = "METHOD"
     THRESHOLD = "THRESHOLD"
     DILATE = "DILATE"
+    CLOUD_MASK = "CLOUD_MASK"
+    DILATE_M = "DILATE_M"
     OUTPUT = "OUTPUT"
     PROBABILITY = "PROBABILITY"
     CLOUD_SHARE = "CLOUD_SHARE"
@@ -60,6 +63,9 @@ class DetectClouds(CloudRemovalAlgorithm):
         self.add(number(self.THRESHOLD, self.tr("Cloud probability threshold (0 to 1)"), real, None, True, 0, 1))
         widen = self.tr("Widen clouds and shadows (pixels, -1 = automatic)")
         self.add(number(self.DILATE, widen, integer, AUTO_DILATE_PX, False, AUTO_DILATE_PX, 100))
+        self.add(QgsProcessingParameterRasterLayer(self.CLOUD_MASK, self.tr("Mask to join"), optional=True))
+        metres = self.tr("Widen clouds and shadows (m)")
+        self.add(number(self.DILATE_M, metres, real, None, True, 0, 5000), advanced=True)
         self.add(QgsProcessingParameterRasterDestination(self.OUTPUT, self.tr("Clouds and shadows")))
         self.add(
             QgsProcessingParameterRasterDestination(
@@ -97,6 +103,7 @@ class DetectClouds(CloudRemovalAlgorithm):
         """Snapshot the layers and build the job but for its outputs."""
         super().prepareAlgorithm(parameters, context, feedback)
         self._inputs = inputs.read(self, parameters, context)
+        metres = inputs.number(self, parameters, self.DILATE_M, context)
         self._job = Job(
             kind="detect",
             input=self._inputs.target.path,
@@ -106,6 +113,8 @@ class DetectClouds(CloudRemovalAlgorithm):
             threshold=inputs.number(self, parameters, self.THRESHOLD, context),
             dilate=self.parameterAsInt(parameters, self.DILATE, context),
             weights=settings.weights_folder(),
+            cloud_mask=self._inputs.path(self.CLOUD_MASK),
+            settings="" if metres is None else json.dumps({"dilate_m": metres}),
         )
         return True
 

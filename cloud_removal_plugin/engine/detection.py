@@ -1,7 +1,9 @@
-"""A detection job: the cloud classes of the target, and their probability."""
+"""A detection job: the cloud classes of the target, and their probability; a mask of the product may join in."""
 
 from __future__ import annotations
 
+import json
+import math
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,9 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from ..clouds import published
-from ..clouds.detect import detect_scene
+from ..clouds.detect import detect_scene, expand_given_mask
 from ..errors import InputError
-from ..raster.classes import NO_DATA
+from ..raster.classes import CLEAR, CLOUD, NO_DATA, SHADOW
+from ..raster.info import describe
+from ..raster.masks import MaskReader
 from ..raster.windows import Window
 from ..raster.writer import RasterWriter
 from .job import Job, Result
@@ -29,7 +33,11 @@ def detect(
     """
     progress = Progress(report, cancelled, {"Finding clouds": 1.0})
     counted = {"valid": 0, "hidden": 0}
+    dilate = _dilation(job, scene.grid.pixel_m)
     with ExitStack() as stack:
+        given = stack.enter_context(MaskReader(describe(job.cloud_mask), scene.grid)) if job.cloud_mask else None
+        for note in given.notes if given else ():
+            log("info", note)
         classes_out = stack.enter_context(_writer(job, scene, job.output, "uint8", NO_DATA, CLASS_NAMES))
         probability_out = None
         if job.probability:
@@ -39,6 +47,10 @@ def detect(
         def keep(date: int, window: Window, classes: np.ndarray, probability: np.ndarray) -> None:
             if date:
                 return
+            if given:
+                known = _grown(given, window, dilate or 0, scene)
+                classes = joined(classes, known)
+                probability = np.where(hidden(known), np.float32(1), probability)
             classes_out.write(classes[None], window)
             counted["valid"] += int((classes != NO_DATA).sum())
             counted["hidden"] += int(hidden(classes).sum())
@@ -50,7 +62,7 @@ def detect(
         dates = slice(1) if job.method in published.METHODS else slice(None)
         notes = detect_scene(
             scene.readers[dates], scene.grid, scene.days[dates], method=job.method, threshold=job.threshold,
-            dilate=job.dilate if job.dilate >= 0 else None, report=progress.phase("Finding clouds"),
+            dilate=dilate, report=progress.phase("Finding clouds"),
             cancelled=progress.asked, write=keep, pool=threads, weights=job.weights,
             **scene.sun(dates),
         )  # fmt: skip
@@ -64,6 +76,40 @@ def detect(
         cloud_share=counted["hidden"] / counted["valid"],
         method_used=job.method,
     )
+
+
+def _dilation(job: Job, pixel_m: float) -> int | None:
+    """Pixels by which masks are widened: the job's metres, else its pixels; None = the detector's own.
+
+    Raises:
+        InputError: the settings are not usable.
+    """
+    try:
+        settings = json.loads(job.settings or "{}")
+        metres = settings.get("dilate_m")
+        if set(settings) - {"dilate_m"} or not (metres is None or 0 <= float(metres) < math.inf):
+            raise ValueError("'dilate_m' must be 0 or more metres, and nothing else can be set")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"The settings of the job are not usable ({error}).") from error
+    if metres is not None:
+        return round(float(metres) / pixel_m)
+    return job.dilate if job.dilate >= 0 else None
+
+
+def _grown(given: MaskReader, window: Window, dilate: int, scene: Scene) -> np.ndarray:
+    """Classes of the analyst's mask on a window, widened as far as was asked for."""
+    wide = window.pad(*[dilate] * 4).clip(*scene.grid.shape)
+    return expand_given_mask(given.read(wide), dilate)[window.slices(wide)]
+
+
+def joined(found: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Cloud or shadow where either says so, cloud before shadow; no data where nothing was detected for lack of it.
+
+    Args:
+        found, given: classes uint8 (H, W); what the mask does not know changes nothing.
+    """
+    out = np.where((given == SHADOW) & (found == CLEAR), np.uint8(SHADOW), found)
+    return np.where((given == CLOUD) & (found != NO_DATA), np.uint8(CLOUD), out)
 
 
 CLASS_NAMES = "0 clear, 1 cloud, 2 shadow, 255 no data"

@@ -67,7 +67,8 @@ class Job:
         donor_masks: paths of masks of other dates whose shapes are laid over ``input`` instead of made-up clouds.
         products: paths of folders, archives and rasters that 'describe', 'prepare' and 'prepare_radar' read; ``input``
             is then the raster whose grid the radar is brought to ('prepare_radar').
-        settings: JSON object of what these kinds alone ask, see :mod:`cloud_removal_plugin.engine.preparing`.
+        settings: JSON object of what these kinds and 'detect' alone ask, see
+            :mod:`cloud_removal_plugin.engine.preparing`, ``radar_preparation`` and ``detection``.
         weights: folder of the networks' weights, '' = as :func:`weights.folder.weights_folder` finds it.
     """
 

@@ -100,6 +100,14 @@ def test_the_radar_job_says_what_was_chosen(provider, engine, context, feedback,
     assert settings == RadarSettings()
 
 
+def test_detection_joins_a_mask_and_grows_in_metres(provider, engine, context, feedback, cloudy, other) -> None:
+    given = {"INPUT": cloudy, "CLOUD_MASK": other, "DILATE_M": 60, "OUTPUT": "TEMPORARY_OUTPUT"}
+    job = asked(engine, "detectclouds", given, context, feedback)
+    assert (job.kind, job.cloud_mask, json.loads(job.settings)) == ("detect", other, {"dilate_m": 60.0})
+    plain = asked(engine, "detectclouds", {"INPUT": cloudy, "OUTPUT": "TEMPORARY_OUTPUT"}, context, feedback)
+    assert (plain.cloud_mask, plain.settings) == ("", "")
+
+
 def test_choices_of_the_radar_are_the_engines(provider) -> None:
     """The lists stand in the algorithm again, because QGIS must not import the engine's; they must not drift apart."""
     made = QgsApplication.processingRegistry().createAlgorithmById("cloudremoval:prepareradar")
