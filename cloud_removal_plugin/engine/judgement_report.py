@@ -16,7 +16,7 @@ from ..raster.info import describe
 from ..raster.thumbnail import thumbnail
 from .job import Job
 from .judged import Judged
-from .pictured import EDGE, Shown, mean_error, over_bands, views
+from .pictured import EDGE, Shown, mask_over, mean_error, over_bands, views, views_as_crsystem
 
 
 def judgement_html(
@@ -31,7 +31,14 @@ def judgement_html(
     shown = [*restored, reference]
     if layers.cloudy is not None:
         shown.insert(0, Shown("Cloudy", layers.cloudy.info, layers.cloudy.radiometry))
-    pictures, note = views(shown, grid, layers.bands, steady=len(shown) - 1)
+    if rules.name == "crsystem":
+        pictures, note = views_as_crsystem(shown, grid)
+    else:
+        pictures, note = views(shown, grid, layers.bands, steady=len(shown) - 1)
+    maps = _maps(layers, restored, reference)
+    if rules.name == "crsystem" and job.cloud_mask:
+        overlay = mask_over(reference, describe(job.cloud_mask), grid)
+        maps += [overlay] if overlay else []
     sample = confidence.sample() if confidence else judgement.NO_SAMPLE
     return render(
         judgement.page(
@@ -39,7 +46,7 @@ def judgement_html(
                 figures=found,
                 rules=rules,
                 views=pictures,
-                maps=_maps(layers, restored, reference),
+                maps=maps,
                 sample=sample,
                 layers=_rows(job, layers),
                 job=job.to_json(),

@@ -20,7 +20,7 @@ from ..raster.thumbnail import small_codes, thumbnail
 from .job import Job
 from .notes import folded
 from .outputs import Shares
-from .pictured import EDGE, Shown, over_bands, views
+from .pictured import EDGE, Shown, over_bands, radar_picture, views
 from .restoring import RegionFit
 from .scene import Scene
 
@@ -120,7 +120,17 @@ def _maps(written: Job, scene: Scene) -> list[Picture]:
         pictures.append(
             Picture("Uncertainty", plots.map_of(sigma, label), "Map of the uncertainty", "Grey: kept as it was.")
         )
-    return pictures
+    radar = _radar(scene)
+    return [*pictures, radar] if radar else pictures
+
+
+def _radar(scene: Scene) -> Picture | None:
+    """The acquisition of the radar that is nearest to the scene."""
+    if scene.radar is None or not len(scene.radar_days):
+        return None
+    nearest = int(np.argmin(np.abs(scene.radar_days)))
+    when = days(float(scene.radar_days[nearest])) if scene.dates else "date not known"
+    return radar_picture(scene.radar.info, scene.grid, nearest, when)
 
 
 def _rows(job: Job, scene: Scene, fits: Sequence[RegionFit]) -> list[list[str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
@@ -21,9 +23,17 @@ def small_shape(grid: Grid, edge: int) -> tuple[int, int]:
     return max(1, round(grid.height / factor)), max(1, round(grid.width / factor))
 
 
-def thumbnail(
-    info: RasterInfo, radiometry: Radiometry, grid: Grid, bands: tuple[str, ...], edge: int
-) -> np.ndarray:
+def coarse_grid(grid: Grid, edge: int) -> Grid:
+    """The same ground in pixels so large that :func:`small_shape` of them cover it."""
+    height, width = small_shape(grid, edge)
+    if (height, width) == grid.shape:
+        return grid
+    a, _, c, _, e, f = grid.transform
+    transform = (a * grid.width / width, 0.0, c, 0.0, e * grid.height / height, f)
+    return replace(grid, transform=transform, width=width, height=height)
+
+
+def thumbnail(info: RasterInfo, radiometry: Radiometry, grid: Grid, bands: tuple[str, ...], edge: int) -> np.ndarray:
     """Reflectance of some bands over the grid, averaged down to ``edge`` pixels.
 
     Args:
@@ -41,14 +51,7 @@ def thumbnail(
     source = placement.source(Window(0, 0, *grid.shape)) if placement.same else Window(0, 0, 0, 0)
     inside = source.clip(*info.shape) == source
     if not (placement.same and inside and all(band in own for band in bands)):
-        a, _, c, _, e, f = grid.transform
-        coarse = Grid(
-            grid.crs_wkt, (a * grid.width / shape[1], 0.0, c, 0.0, e * grid.height / shape[0], f), shape[1], shape[0],
-            grid.degrees, grid.metres_per_unit,
-        )  # fmt: skip
-        if shape == grid.shape:
-            coarse = grid
-        with OpticalReader(info, radiometry, coarse, bands) as reader:
+        with OpticalReader(info, radiometry, coarse_grid(grid, edge), bands) as reader:
             return reader.read(Window(0, 0, *shape))
     files = [own[band] for band in bands]
     numbers = _decimated(info, files, source, shape, Resampling.average)

@@ -119,6 +119,35 @@ def test_the_report_of_a_removal(make_series, tmp_path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
+def test_radar_is_shown_as_a_composite(make_series, write_image, tmp_path) -> None:
+    series = make_series()
+    rng = np.random.default_rng(2)
+    backscatter = (rng.normal(0, 1, (2, 96, 80)) + np.array([-12, -18])[:, None, None]).astype(np.float32)
+    radar = write_image(backscatter, "S1_20240609.tif")
+    out = tmp_path / "report.html"
+    job = Job(
+        "restore", str(series.target), str(tmp_path / "out.tif"), other_dates=tuple(map(str, series.others)),
+        radar=str(radar), cloud_mask=str(series.mask), other_masks=tuple(map(str, series.clear_masks)),
+        method="interpolation", page=str(out),
+    )  # fmt: skip
+    run(job, lambda *_: None, lambda: False, lambda *_: None)
+    read = check_alone(out.read_text(encoding="utf-8"))
+    assert any("Green: VV. Blue: VH." in text for text in read.texts)
+    assert "What ran" in read.texts
+
+
+def test_crsystem_is_shown_in_its_own_way(reference, disc, write, judge, tmp_path) -> None:
+    out = tmp_path / "report.html"
+    mask = write(disc[None].astype(np.uint8), "mask.tif", "uint8", names=())
+    truth = write(reference, "reference.tif")
+    judge(
+        write(np.where(disc, 0.2, reference), "restored.tif"), truth, metrics_as="crsystem", cloud_mask=mask, page=out
+    )
+    read = check_alone(out.read_text(encoding="utf-8"))
+    assert "Mask over the reference" in read.texts
+    assert any("as CR_system draws them" in text for text in read.texts)
+
+
 def test_a_clear_layer_has_a_report_too(make_series, tmp_path) -> None:
     series = make_series(cloud=np.zeros((96, 80), bool))
     out = tmp_path / "report.html"
