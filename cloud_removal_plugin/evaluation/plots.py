@@ -114,8 +114,7 @@ def columns(groups: Sequence[str], series: Mapping[str, Sequence[float]], label:
     axes.grid(False, axis="x")
     axes.tick_params(axis="x", length=0, labelcolor=INK, rotation=0 if len(groups) <= 8 else 35)
     if len(series) > 1:
-        axes.legend(frameon=False, fontsize=8, ncol=min(len(series), 4), loc="upper left")
-        axes.margins(y=0.2)
+        axes.legend(frameon=False, fontsize=8, ncol=min(len(series), 4), loc="lower left", bbox_to_anchor=(0, 1))
     return _address(figure)
 
 
@@ -162,6 +161,7 @@ def map_of(values: np.ndarray, label: str, *, diverging: bool = False, top: floa
     bar = figure.colorbar(shown, ax=axes, orientation="horizontal", extend="both" if diverging else "max", pad=0.02,
                           shrink=0.94, aspect=34)  # fmt: skip
     bar.set_label(label, fontsize=8.6)
+    bar.ax.locator_params(nbins=5)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
     return _address(figure, "png")

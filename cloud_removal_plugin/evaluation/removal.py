@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..models.records import RECORDS
 from . import plots
 from .calibration import LEVELS, coverage, discard_curve, uce_auce, uce_equal_counts
 from .page import Gallery, Page, Section, Sentences, Table, Tile
@@ -197,7 +198,7 @@ def _names(regions: Sequence[Region]) -> list[str]:
 
 
 def _title(name: str) -> str:
-    return TITLES.get(name, name)
+    return TITLES.get(name) or (RECORDS[name].title if name in RECORDS else name)
 
 
 def _expected(regions: Sequence[Region]) -> Section:
