@@ -1,4 +1,4 @@
-"""Command line: ``python -m cloud_removal_plugin run job.json`` and ``python -m cloud_removal_plugin worker``."""
+"""The command line: ``run job.json``, ``worker``, ``train``, ``predict`` and ``evaluate``."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import argparse
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from .engine.job import Job
 from .errors import Cancelled, CloudRemovalError, InputError
+from .training.commands import NAMES as TRAINING
+from .training.commands import add_commands, run_command
 
 INTERRUPTED = 130
 """Exit status of a command that Ctrl-C ended (128 + SIGINT)."""
@@ -22,15 +25,26 @@ def main(arguments: list[str] | None = None) -> int:
     run = commands.add_parser("run", help="do a job; prints its result as JSON")
     run.add_argument("job", help="a JSON file, or - for standard input")
     commands.add_parser("worker", help="serve jobs as JSON lines on standard input and output")
+    add_commands(commands)
     chosen = parser.parse_args(arguments)
     if chosen.command == "worker":
         from .engine.worker import main as serve
 
         return serve()
-    return _run(chosen.job)
+    if chosen.command in TRAINING:
+        return _until_interrupted(lambda stop: run_command(chosen, _report, stop.is_set, _log))
+    return _until_interrupted(lambda stop: _run(chosen.job, stop))
 
 
-def _run(source: str) -> int:
+def _run(source: str, stop: threading.Event) -> str:
+    job = Job.from_json(_read(source))
+    from .engine.run import run
+
+    return run(job, _report, stop.is_set, _log).to_json()
+
+
+def _until_interrupted(work: Callable[[threading.Event], str]) -> int:
+    """Does the work, prints the line that it returns; the first Ctrl-C asks it to stop, the second breaks it off."""
     stop = threading.Event()
 
     def interrupt(number: int, frame: object) -> None:
@@ -40,20 +54,17 @@ def _run(source: str) -> int:
 
     before = signal.signal(signal.SIGINT, interrupt)
     try:
-        job = Job.from_json(_read(source))
-        from .engine.run import run
-
-        result = run(job, _report, stop.is_set, _log)
+        result = work(stop)
     except CloudRemovalError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except (Cancelled, KeyboardInterrupt):
-        print("\nCancelled; nothing was written.", file=sys.stderr)
+        print("\nCancelled. Nothing is half-written; a training keeps its last checkpoint.", file=sys.stderr)
         return INTERRUPTED
     finally:
         signal.signal(signal.SIGINT, before)
     print(file=sys.stderr)
-    print(result.to_json())
+    print(result)
     return 0
 
 

@@ -73,15 +73,15 @@ def draw(shape: tuple[int, int], rng: np.random.Generator, cover: float | None =
     Args:
         shape: (H, W).
         rng: source of every draw.
-        cover: share of the image with cloud; None draws one between 0.1 and 1.
+        cover: share of the image with cloud; None draws one between 0.1 and 1, all of it in every fourth image.
     """
-    cover = float(rng.uniform(0.1, 1.0)) if cover is None else cover
+    cover = min(1.0, float(rng.uniform(0.1, 1.3))) if cover is None else cover
     noise = fractal(shape, rng, float(rng.uniform(2.0, 3.4)))
     edge = np.quantile(noise, 1 - cover) if cover < 1 else noise.min()
     thickness = np.maximum(noise - edge, 0) * float(np.exp(rng.uniform(-0.5, 2.5)))
     haze = float(rng.choice([0.0, rng.uniform(0, 0.5)], p=[0.6, 0.4])) * (cover >= 0.5)
     opacity = 1 - np.exp(-thickness - haze)
-    brightness = float(rng.uniform(0.3, 0.9)) * (0.85 + 0.15 * np.tanh(fractal(shape, rng, 3.0)))
+    brightness = float(rng.uniform(0.3, 1.1)) * (0.85 + 0.15 * np.tanh(fractal(shape, rng, 3.0)))
     away = rng.integers(-40, 41, 2)
     shadow = np.roll(opacity, tuple(int(step) for step in away), axis=(0, 1)) * float(rng.uniform(0.2, 0.75))
     return CloudLayer(opacity.astype(np.float32), brightness.astype(np.float32), shadow.astype(np.float32))

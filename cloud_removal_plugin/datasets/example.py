@@ -22,6 +22,7 @@ class Example:
             (gaps are simulated), else None.
         crs: WKT, '' without georeference.
         transform: six numbers of the upper left corner's affine transform, () without.
+        launch_day: day of the target date since 2014-04-03, NaN = unknown.
     """
 
     observation: Observation
@@ -30,3 +31,4 @@ class Example:
     series: np.ndarray | None = None
     crs: str = ""
     transform: tuple[float, ...] = field(default=())
+    launch_day: float = float("nan")

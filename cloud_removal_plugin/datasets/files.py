@@ -227,3 +227,18 @@ def read_array(path: Path) -> np.ndarray:
 def missing_of(root: Path, names: Iterable[str]) -> list[str]:
     """Those of the relative paths that do not exist below ``root``."""
     return [name for name in names if not (root / name).is_file()]
+
+
+def write_raster(path: Path, planes: np.ndarray, crs: str = "", transform: tuple[float, ...] = ()) -> None:
+    """A float32 GeoTIFF (C, H, W); reflectance, NaN = no data.
+
+    Raises:
+        OSError: the disk says no.
+    """
+    profile = {
+        "driver": "GTiff", "count": planes.shape[0], "height": planes.shape[1], "width": planes.shape[2],
+        "dtype": "float32", "nodata": float("nan"), "compress": "deflate", "predictor": 3,
+    }  # fmt: skip
+    place = {"crs": crs, "transform": rasterio.Affine(*transform)} if crs and transform else {}
+    with rasterio.open(path, "w", **profile, **place) as file:
+        file.write(planes.astype(np.float32))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -139,7 +140,16 @@ class ScenesDataset(Dataset):
         self.scenes, self.crop, self.windows, self.clouds = tuple(scenes), crop, windows, clouds
         self.augment, self.seed, self.epoch = augment, seed, 0
         self._scale, self._offset = reflectance_scale, reflectance_offset
-        self._arrays = lru_cache(maxsize=max(1, kept))(self._load)
+        self._kept = max(1, kept)
+        self._arrays = lru_cache(maxsize=self._kept)(self._load)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker process gets: the rasters are read there."""
+        return {key: value for key, value in self.__dict__.items() if key != "_arrays"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._arrays = lru_cache(maxsize=self._kept)(self._load)
 
     def __len__(self) -> int:
         return len(self.scenes) * self.windows

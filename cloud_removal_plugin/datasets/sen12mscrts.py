@@ -226,7 +226,7 @@ class SEN12MSCRTS(Dataset):
             radar=radar,
             radar_days=np.asarray([series.radar_days[t] for t in times], np.float64) - today,
         )
-        return Example(observation, target, series.name, None, place.crs, place.transform)
+        return Example(observation, target, series.name, None, place.crs, place.transform, float(today))
 
 
 def _find(

@@ -115,6 +115,12 @@ class AdversarialStep:
             self.optimiser.step()
         return {**report, "total": float(loss.detach()), "skipped": float(not finite)}
 
+    def resume_at(self, iteration: int) -> None:
+        """Goes on after so many iterations; the body is free where they have passed its release."""
+        self.iteration = iteration
+        if self.unfreeze_at:
+            set_trainable(self.generator.model_initial, iteration >= self.unfreeze_at)
+
     @staticmethod
     def _pair(frames: Sequence[Tensor], image: Tensor) -> Tensor:
         return torch.cat((*frames, image), dim=1)

@@ -1,0 +1,165 @@
+"""What is to be trained, on what, how long: a TOML (or JSON) file, or the same as nested dictionaries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ..errors import DependencyError, InputError
+from .presets import Preset, preset
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+ON_NAN = ("raise", "skip")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """A training run; None = as the recipe says.
+
+    Attributes:
+        preset: name of the recipe.
+        output: folder of checkpoints, log and weights.
+        data: ``reader`` (name of a data set, or recognised), ``root``, further options of the reader, and the tables
+            ``train`` and ``validation`` with options for one of them.
+        network_config: constructor arguments of the network in place of the recipe's.
+        weights: safetensors file to start from (fine-tuning), '' = fresh.
+        resume: go on from the last checkpoint of ``output``.
+        epochs, steps: how long; ``steps`` (optimiser steps, 0 = not limited) goes before ``epochs``.
+        batch, accumulate: samples at once, and batches whose gradients are summed into one step.
+        lr, crop, augment: in place of the recipe's.
+        clip: largest norm of the gradient, 0 = none.
+        precision: ``fp32``, ``bf16`` or ``fp16`` (CUDA only).
+        device: ``cpu``, ``cuda`` or ``auto``.
+        workers: processes that read samples.
+        threads: of every numerical call on the processor, 0 = one for each core; another number rounds differently, so
+            keep it over a resume.
+        validate_every, checkpoint_every: steps; 0 = each epoch.
+        validation_samples: at most so many, 0 = all.
+        on_nan: ``raise`` or ``skip`` samples whose target holds no data somewhere.
+        seed: of weights, order, crops, augmentation and dropout.
+        options: of the loss or step, over the recipe's (``lambda_GAN``, ``vgg16`` ...).
+    """
+
+    preset: str
+    output: str
+    data: Mapping[str, Any]
+    network_config: Mapping[str, Any] = field(default_factory=dict)
+    weights: str = ""
+    resume: bool = False
+    epochs: int | None = None
+    steps: int = 0
+    batch: int | None = None
+    accumulate: int = 1
+    lr: float | None = None
+    crop: int | None = None
+    augment: bool | None = None
+    clip: float = 0.0
+    precision: str = "fp32"
+    device: str = "auto"
+    workers: int = 0
+    threads: int = 0
+    validate_every: int = 0
+    checkpoint_every: int = 0
+    validation_samples: int = 0
+    on_nan: str = "raise"
+    seed: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what no run could do.
+
+        Raises:
+            InputError: an unknown recipe or choice, no data, or a number out of range.
+        """
+        recipe = preset(self.preset)
+        if "root" not in self.data and "scenes" not in self.data:
+            raise InputError("The training does not say where its data are; give data.root or data.scenes.")
+        for name, known in (("precision", PRECISIONS), ("on_nan", ON_NAN), ("device", ("auto", "cpu", "cuda"))):
+            if getattr(self, name) not in known:
+                raise InputError(f"'{name}' is '{getattr(self, name)}'; choose one of {', '.join(known)}.")
+        least_of = {"accumulate": 1, **dict.fromkeys(("steps", "workers", "threads", "validate_every", "clip"), 0)}
+        for name, least in (least_of | {"checkpoint_every": 0, "validation_samples": 0}).items():
+            if getattr(self, name) < least:
+                raise InputError(f"'{name}' is {getattr(self, name)}; it must be at least {least}.")
+        for name in ("epochs", "batch", "lr"):
+            if self.chosen(name, recipe) <= 0:
+                raise InputError(f"'{name}' is {self.chosen(name, recipe)}; it must be larger than 0.")
+
+    def chosen(self, name: str, recipe: Preset | None = None) -> Any:
+        """A value of this run: as given, else the recipe's."""
+        value = getattr(self, name)
+        return getattr(recipe or preset(self.preset), name) if value is None else value
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that :func:`from_dict` reads back."""
+        return json.loads(json.dumps(asdict(self)))
+
+
+def from_dict(values: Mapping[str, Any]) -> TrainingConfig:
+    """A run from nested dictionaries; the table ``training`` may hold the plain values.
+
+    Raises:
+        InputError: an unknown key, a missing one, or a value that does not fit.
+    """
+    flat = {**values.get("training", {}), **{key: value for key, value in values.items() if key != "training"}}
+    known = {item.name: str(item.type) for item in fields(TrainingConfig)}
+    unknown = sorted(set(flat) - set(known))
+    if unknown:
+        raise InputError(f"The training has unknown settings: {', '.join(unknown)}. Known are: {', '.join(known)}.")
+    missing = [name for name in ("preset", "output", "data") if name not in flat]
+    if missing:
+        raise InputError(f"The training lacks: {', '.join(missing)}.")
+    return TrainingConfig(**{name: _fitting(name, value, known[name]) for name, value in flat.items()})
+
+
+def _fitting(name: str, value: Any, kind: str) -> Any:
+    kinds = {"str": str, "int": int, "bool": bool, "float": (int, float), "Mapping[str, Any]": Mapping}
+    wanted = kinds[kind.removesuffix(" | None")]
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    fits = isinstance(value, wanted) and (wanted is bool or wanted in (str, Mapping) or is_number)
+    if not fits and not (value is None and kind.endswith("None")):
+        raise InputError(f"'{name}' of the training cannot be {value!r}.")
+    return value
+
+
+def read_config(path: str | Path) -> TrainingConfig:
+    """A run from a TOML or JSON file; relative paths in it count from its folder.
+
+    Raises:
+        InputError: the file cannot be read or is not what it should be.
+        DependencyError: TOML before Python 3.11.
+    """
+    place = Path(path)
+    try:
+        text = place.read_text(encoding="utf-8")
+        values = json.loads(text) if place.suffix == ".json" else _toml(text)
+    except (OSError, ValueError) as error:
+        raise InputError(f"The training file '{place}' cannot be read ({error}).") from error
+    return from_dict(_located(values, place.resolve().parent))
+
+
+def _toml(text: str) -> dict[str, Any]:
+    try:
+        import tomllib
+    except ImportError:
+        raise DependencyError("Training files in TOML need Python 3.11; write the same as JSON.") from None
+    return tomllib.loads(text)
+
+
+_PATHS = ("output", "weights", "root", "csv_list", "file_list", "clear", "cloudy", "radar", "mask",
+"import_data_path", "vgg16",
+          "dsen2cr", "glfcr")  # fmt: skip
+
+
+def _located(value: Any, folder: Path, name: str = "") -> Any:
+    """The same with relative paths made absolute."""
+    if isinstance(value, Mapping):
+        return {key: _located(part, folder, key) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_located(part, folder, name) for part in value]
+    if name in _PATHS and isinstance(value, str) and value:
+        return str(folder / value)
+    return value

@@ -1,0 +1,163 @@
+"""From the data sets to samples for one network: crop, augment, scale; every draw follows from seed, epoch and "
+"index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..datasets.example import Example
+from ..datasets.opening import reader_of, recognise_layout
+from ..datasets.scenes import SceneFiles, ScenesDataset, scenes_of_folder
+from ..errors import InputError
+from .feeds import Feed
+
+PARTS = ("train", "validation")
+SPLIT_OF = {"train": "train", "validation": "val"}
+DRAWS = 0x5EED
+"""Tells the draws of crops and turns from those of the readers, which use the same seed."""
+
+
+def open_part(data: Mapping[str, Any], part: str, seed: int) -> Any:
+    """The reader of one part of the data.
+
+    Args:
+        data: the table of :class:`.config.TrainingConfig`.
+        part: of :data:`PARTS`; readers with official splits get ``train`` and ``val`` unless the table says otherwise.
+        seed: of the readers' own draws.
+
+    Raises:
+        InputError: an unknown reader or option, or what the reader says.
+    """
+    shared = {key: value for key, value in data.items() if key not in (*PARTS, "reader", "root", "scenes", "held_out")}
+    options = {**shared, **data.get(part, {})}
+    root = options.pop("root", data.get("root", ""))
+    name = data.get("reader") or ("scenes" if "scenes" in data else recognise_layout(root))
+    if name == "scenes":
+        return _scenes(data, root, part, {"seed": seed, **options})
+    if name in ("sen12mscr", "sen12mscrts", "filelist"):
+        options.setdefault("split", SPLIT_OF[part])
+    elif name == "m3rcr":
+        options.setdefault("split", {"train": "train", "validation": "test"}[part])
+        options.setdefault("crop", 300)
+    elif name == "earthnet2021":
+        options.setdefault("split", {"train": "train", "validation": "iid_test_split"}[part])
+    try:
+        return reader_of(name)(root, **options)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The data set '{name}' does not take these options ({error}).") from error
+
+
+def _scenes(data: Mapping[str, Any], root: str, part: str, options: dict[str, Any]) -> ScenesDataset:
+    """Own scenes; whole regions (``held_out``, else every fifth) are kept for validation."""
+    try:
+        scenes = [SceneFiles(**entry) for entry in data["scenes"]] if "scenes" in data else scenes_of_folder(root)
+        groups = sorted({scene.group for scene in scenes})
+        held = set(data.get("held_out") or groups[::5])
+        unknown = held - set(groups)
+        if unknown:
+            raise InputError(
+                f"No scene belongs to the region '{sorted(unknown)[0]}' that is to be left out for validation."
+            )
+        chosen = [scene for scene in scenes if (scene.group in held) == (part == "validation")]
+        if not chosen:
+            raise InputError(f"No scene is left for the part '{part}': all regions are in the other one. Add a region.")
+        if part == "validation":
+            options.setdefault("augment", False)
+        return ScenesDataset(chosen, **options)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The scenes do not take these options ({error}).") from error
+
+
+class Samples(Dataset):
+    """A reader's samples as one network wants them.
+
+    Args:
+        reader: with ``example(index)``, or with U-TILISE's series as samples where the feed asks for them.
+        feed: of the network.
+        crop: edge in pixels, 0 = whole; smaller samples are refused.
+        augment: a flip (none, vertical, horizontal), then a quarter turn (DSen2-CR's order).
+        seed: with :attr:`epoch` and the index it fixes crop and turn.
+        on_nan: ``raise``, or ``skip``: the next sample takes the place of one whose target holds no data somewhere.
+    """
+
+    def __init__(self, reader: Any, feed: Feed, crop: int, augment: bool, seed: int, on_nan: str = "raise") -> None:
+        self.reader, self.feed, self.crop, self.augment = reader, feed, crop, augment
+        self.seed, self.on_nan, self.epoch = seed, on_nan, 0
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Tensor]:
+        """One sample; a key (epoch, index) draws for that epoch, whatever process asks."""
+        epoch, index = key if isinstance(key, tuple) else (self.epoch, key)
+        if hasattr(self.reader, "epoch"):
+            self.reader.epoch = epoch
+        if self.feed.wants_series:
+            return self.feed.from_series(self._series(index))
+        for step in range(len(self)):
+            example = self._prepared(epoch, (index + step) % len(self))
+            if np.isfinite(example.target).all():
+                return self.feed.tensors(example) | {"replaced": np.float32(step > 0)}
+            if self.on_nan == "raise":
+                raise InputError(
+                    f"The target of the sample '{example.name}' has pixels without data. Fill or leave out that "
+                    "sample, or "
+                    "set on_nan to skip such samples."
+                )
+        raise InputError("Every sample of the data has pixels without data in its target; there is nothing to learn.")
+
+    def example(self, index: int) -> Example:
+        """The physical sample behind an index, cropped as for training."""
+        return self._prepared(self.epoch, index)
+
+    def _series(self, index: int) -> Mapping[str, Any]:
+        for step in range(len(self)):
+            sample = self.reader[(index + step) % len(self)]
+            if not isinstance(sample, Mapping) or "x" not in sample:
+                raise InputError(
+                    f"{self.feed.record.title} learns from series with simulated gaps; choose EarthNet2021."
+                )
+            if len(sample["x"]):
+                return sample
+        raise InputError("No series of the data has enough clear frames; lower min_length or choose frames = 'none'.")
+
+    def _prepared(self, epoch: int, index: int) -> Example:
+        example = self.reader.example(index)
+        rng = np.random.default_rng([self.seed, epoch, index, DRAWS])
+        edge, size = self.crop, example.target.shape[-2:]
+        if edge and min(size) < edge:
+            raise InputError(
+                f"The sample '{example.name}' has {size[1]} x {size[0]} pixels, fewer than the crop of {edge}."
+            )
+        if edge and max(size) > edge:
+            # as published, the last offset is never drawn
+            row, col = (int(rng.integers(0, max(1, length - edge))) for length in size)
+            example = _each(example, lambda v: v[..., row : row + edge, col : col + edge])
+        if not self.augment:
+            return example
+        flip, turns = int(rng.integers(3)), int(rng.integers(4))
+        return _each(example, lambda v: _turned(v, flip, turns))
+
+
+def _turned(values: np.ndarray, flip: int, turns: int) -> np.ndarray:
+    if flip:
+        values = np.flip(values, axis=-2 if flip == 1 else -1)
+    return np.rot90(values, turns, axes=(-2, -1))
+
+
+def _each(example: Example, change: Any) -> Example:
+    """The same change of every plane; the georeference no longer holds."""
+    seen = example.observation
+    changed = replace(
+        seen,
+        optical=change(seen.optical),
+        cloud=change(seen.cloud),
+        radar=None if seen.radar is None else change(seen.radar),
+    )
+    return replace(example, observation=changed, target=change(example.target), crs="", transform=())
