@@ -30,6 +30,8 @@ USEFUL = {
     "torch": "METHOD=auto trains small networks on the scene with it and is about a decibel better; without it: fast.",
     "s2cloudless": "Its model finds clouds in Sentinel-2 L1C; without it rules do.",
     "lightgbm": "It runs the model of s2cloudless; without it rules find the clouds.",
+    "matplotlib": "It draws the plots of the reports; without it REPORT cannot be written.",
+    "jinja2": "It fills in the reports; without it REPORT cannot be written.",
 }
 
 

@@ -13,9 +13,9 @@ import platform
 import sys
 from pathlib import Path
 
-PACKAGES = ("numpy", "scipy", "rasterio", "torch", "s2cloudless", "lightgbm")
-HEAVY = ("s2cloudless", "lightgbm")
-"""Only looked up, not imported: they pull in libraries (OpenCV) that the plugin does not use."""
+PACKAGES = ("numpy", "scipy", "rasterio", "torch", "s2cloudless", "lightgbm", "matplotlib", "jinja2")
+HEAVY = ("s2cloudless", "lightgbm", "matplotlib")
+"""Only looked up, not imported: they pull in much that the plugin does not use (OpenCV), or take long."""
 
 
 def version_of(name: str) -> dict[str, str]:
