@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.synthetic import Stack
+
+
+def as_worker(module: str) -> None:
+    """Start this benchmark again in the environment of the plugin's worker process (one thread a call, heap kept)."""
+    from cloud_removal_plugin.engine.interpreter import clean_environment
+
+    if os.environ.get(_MARK):
+        return
+    environment = {**clean_environment(python=sys.executable), _MARK: "1"}
+    os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], environment)  # nosec B606: ourselves
+
+
+_MARK = "CLOUD_REMOVAL_BENCHMARK"
 
 
 def restore_job(stack: Stack, output: Path, method: str, **more: object):  # type: ignore[no-untyped-def]

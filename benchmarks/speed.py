@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ import numpy as np
 import rasterio
 
 from benchmarks import synthetic
-from benchmarks.jobs import HEAD, detect_job, line, restore_job, rounds, run_quietly
+from benchmarks.jobs import HEAD, as_worker, detect_job, line, restore_job, rounds, run_quietly
 from benchmarks.synthetic import Stack
 
 GOALS_F = {"fast": 4.0, "auto": 8.0}
@@ -136,22 +137,42 @@ class InterpolationRace:
         return max(float(np.nanmax(np.abs(ours - self.peer(f)))) for f in (plain_numpy, looped_numpy))
 
 
+PEERS = {"plain": plain_numpy, "loop": looped_numpy}
+
+
+def peer_alone(name: str, count: int) -> float:
+    """Median CPU seconds of a peer in a process of its own, with the system's own memory settings."""
+    plain = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+    done = subprocess.run(  # nosec B603: ourselves
+        [sys.executable, "-m", "benchmarks.speed", "--peer", name, "--rounds", str(count)],
+        env=plain, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return float(done.stdout)
+
+
 def race(count: int) -> list[str]:
-    """Table rows: interpolation against plain numpy, CPU time of one thread."""
+    """Table rows: interpolation against plain numpy, CPU time of one thread.
+
+    The product runs in a worker that keeps big blocks of memory; a script of the peer's kind runs with the system's
+    settings. Both comparisons are shown: each as it runs, and both in this process.
+    """
     both = InterpolationRace()
     off = both.difference()
-    actions = {"ours": both.product, "plain": lambda: both.peer(plain_numpy), "loop": lambda: both.peer(looped_numpy)}
-    found = rounds(actions, count + 2)
+    actions = {"ours": both.product, **{name: lambda f=f: both.peer(f) for name, f in PEERS.items()}}
+    found = rounds(actions, count + 4)
     mpx = both.hidden[0].size / 1e6
     ours = found["ours"][1]
-    ratio = found["plain"][1] / ours
-    note = f"{ours / mpx:.3f} s/Mpx of 13 bands against {found['plain'][1] / mpx:.2f}; largest difference {off:.1e}"
-    against = f"{found['loop'][1] / mpx:.2f} s/Mpx"
-    return [
-        line("interpolation, times faster than plain numpy", ratio, f">= {INTERPOLATION_GOAL:.0f}",
-             ratio >= INTERPOLATION_GOAL, note),
-        f"| ... than numpy in one pass over the dates | {found['loop'][1] / ours:.2f} | | | {against} |",
-    ]  # fmt: skip
+    rows = []
+    for name, text, goal in (
+        ("plain", "plain numpy", f">= {INTERPOLATION_GOAL:.0f}"), ("loop", "numpy in one pass over the dates", ""),
+    ):  # fmt: skip
+        alone, here = peer_alone(name, count + 2) / ours, found[name][1] / ours
+        verdict = ("met" if alone >= INTERPOLATION_GOAL else "MISSED") if goal else ""
+        note = (
+            f"each as it runs; in one process {here:.1f}; ours {ours / mpx:.3f} s/Mpx of 13 bands; differs by {off:.0e}"
+        )
+        rows.append(f"| interpolation, times faster than {text} | {alone:.1f} | {goal} | {verdict} | {note} |")
+    return rows
 
 
 def default_path(folder: Path, size: int, methods: Sequence[str], count: int) -> list[str]:
@@ -193,16 +214,20 @@ def skipping(folder: Path, count: int, method: str) -> str:
     corner[WINDOW:] = 0
     corner[:, WINDOW:] = 0
     stack = synthetic.write_stack(folder, size, everywhere)
-    sparse = folder / "mask_corner.tif"
-    synthetic.write_mask(sparse, corner)
-    quarter = Stack(stack.rasters, (sparse, *stack.masks[1:]))
+    (folder / "corner").mkdir()
+    quarter = synthetic.write_stack(folder / "corner", size, corner)  # clear windows must show clear pixels
     found = rounds({
         "all": lambda: run_quietly(restore_job(stack, folder / "all.tif", method)),
         "quarter": lambda: run_quietly(restore_job(quarter, folder / "quarter.tif", method)),
     }, count)  # fmt: skip
-    every, some = found["all"][0], found["quarter"][0]
-    ratio = (some + (every - some) * (0.30 - 0.25) / 0.75) / every
-    note = f"{method}, 2048 x 2048; 25 % of the windows {some:.1f} s, all {every:.1f} s, 30 % by a straight line"
+    ratio, by_cpu = (
+        (some + (every - some) * (0.30 - 0.25) / 0.75) / every
+        for some, every in zip(found["quarter"], found["all"], strict=True)
+    )
+    note = (
+        f"{method}, {size} x {size}; 25 % of the windows {found['quarter'][0]:.1f} s, all {found['all'][0]:.1f} s, "
+        f"30 % by a straight line; by CPU time {by_cpu:.2f}"
+    )
     return line("30 % / 100 % cloudy windows", ratio, f"<= {SKIP_GOAL:.2f}", ratio <= SKIP_GOAL, note)
 
 
@@ -212,8 +237,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=1024, help="edge of the scene in pixels")
     parser.add_argument("--rounds", type=int, default=3, help="the median of so many turns is shown")
     parser.add_argument("--methods", nargs="*", default=["fast", "auto"])
+    parser.add_argument("--peer", choices=PEERS, help="time this peer of the interpolation alone, for the comparison")
     parser.add_argument("--no-skip", action="store_true", help="leave out the 2048 x 2048 scene with clear windows")
     options = parser.parse_args(argv)
+    if options.peer:
+        both = InterpolationRace()
+        print(rounds({"peer": lambda: both.peer(PEERS[options.peer])}, options.rounds)["peer"][1])
+        return 0
     print(f"### Speed, {options.size} x {options.size} x {synthetic.BANDS}, {synthetic.DATES} dates", HEAD, sep="\n\n")
     print(*race(options.rounds), sep="\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="cloud_removal_bench_") as name:
@@ -229,4 +259,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    if "--peer" not in sys.argv:
+        as_worker("benchmarks.speed")
     raise SystemExit(main())

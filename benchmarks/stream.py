@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import synthetic
-from benchmarks.jobs import HEAD, line, restore_job, rounds, run_quietly
+from benchmarks.jobs import HEAD, as_worker, line, restore_job, rounds, run_quietly
 from benchmarks.synthetic import Stack
 from cloud_removal_plugin.observation import Observation
 
@@ -127,4 +127,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    as_worker("benchmarks.stream")
     raise SystemExit(main())

@@ -132,8 +132,11 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
         data.write(mask, 1)
 
 
-def repeated(source: Path, path: Path, times: int) -> Path:
-    """A VRT that lays a square raster ``times`` x ``times`` side by side: any size for no disk and no time."""
+def repeated(source: Path, path: Path, times: int, rows: int | None = None) -> Path:
+    """A VRT that lays a square raster ``times`` x ``times`` side by side: any size for no disk and no time.
+
+    With ``rows``, only the first so many rows of them hold the raster; the rest is 0.
+    """
     with rasterio.open(source) as data:
         edge, crs, transform = data.width, data.crs.to_wkt(), data.transform.to_gdal()
         kinds = [(data.dtypes[i], data.nodatavals[i], data.descriptions[i]) for i in range(data.count)]
@@ -145,7 +148,7 @@ def repeated(source: Path, path: Path, times: int) -> Path:
         lines.append(f"<Description>{escape(text or '')}</Description>")
         if nodata is not None:
             lines.append(f"<NoDataValue>{nodata}</NoDataValue>")
-        for row in range(times):
+        for row in range(times if rows is None else rows):
             for col in range(times):
                 lines.append(
                     f'<SimpleSource><SourceFilename relativeToVRT="0">{escape(str(source))}</SourceFilename>'

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..raster.blend import FADE_PX
 from ..raster.windows import CORE_PX, REGION_PX, Window, cores, regions
 
 CELL_PX = 64
@@ -20,6 +21,8 @@ WHOLE_REGION_PX = 1_300_000
 
 SAMPLE_EDGE_PX = 512
 SAMPLE_WINDOWS = 4
+LEAST_CLEAR_SHARE = 0.25
+"""Where gaps lie close together, they and what surrounds them are the sample, if so much of it is clear."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +100,16 @@ def plan(height: int, width: int, found: Survey, core_px: int) -> list[RegionPla
 
 
 def sample_windows(region: Window, found: Survey) -> tuple[Window, ...]:
-    """Windows on which a region is fitted: all of a small region, else a few that hold both gap and clear pixels."""
+    """Windows on which a region is fitted.
+
+    All of a small region; one window round the gaps where they lie close together (it is what is restored, so it is
+    read once for both); else a few windows that hold both gap and clear pixels.
+    """
     if region.pixels <= WHOLE_REGION_PX:
         return (region,)
+    around = _around(region, found)
+    if around.pixels <= WHOLE_REGION_PX and found.counts(around)[1] >= LEAST_CLEAR_SHARE * around.pixels:
+        return (around,)
     blocks = cores(region, SAMPLE_EDGE_PX, SAMPLE_EDGE_PX)
     blocks = [Window(b.row, b.col, min(b.height, SAMPLE_EDGE_PX), min(b.width, SAMPLE_EDGE_PX)) for b in blocks]
     chosen: list[Window] = []
@@ -108,6 +118,17 @@ def sample_windows(region: Window, found: Survey) -> tuple[Window, ...]:
         chosen.append(best)
         blocks.remove(best)
     return tuple(sorted(chosen))
+
+
+def _around(region: Window, found: Survey) -> Window:
+    """The gaps of a region in steps of sample windows, with the border over which restored windows fade."""
+    cells = found.gap[region.row // CELL_PX : -(-region.bottom // CELL_PX)]
+    rows, cols = np.nonzero(cells[:, region.col // CELL_PX : -(-region.right // CELL_PX)])
+    step = SAMPLE_EDGE_PX // CELL_PX
+    top, left = int(rows.min()) // step * SAMPLE_EDGE_PX, int(cols.min()) // step * SAMPLE_EDGE_PX
+    bottom, right = ((int(each.max()) // step + 1) * SAMPLE_EDGE_PX + FADE_PX for each in (rows, cols))
+    inside = Window(top, left, bottom - top, right - left).clip(region.height, region.width)
+    return Window(region.row + inside.row, region.col + inside.col, inside.height, inside.width)
 
 
 def _worth(block: Window, found: Survey, chosen: list[Window], region: Window) -> float:

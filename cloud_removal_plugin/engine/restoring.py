@@ -119,6 +119,11 @@ class Restoring:
         bottom = 0 if alike and core.bottom < region.bottom else FADE_PX
         return core.pad(0, 0, bottom, right).clip(*self._scene.grid.shape)
 
+    def _wide(self, beyond: Window, fit: RegionFit) -> Window:
+        """What is read of a window: its core, the border over which it fades, and the method's halo."""
+        halo = fit.fitted.needs.halo
+        return beyond.pad(halo, halo, halo, halo).clip(*self._scene.grid.shape)
+
     def _fit(self, plan: RegionPlan) -> RegionFit:
         """Fit one region on its sample windows."""
         since = time.perf_counter()
@@ -145,8 +150,9 @@ class Restoring:
         )
         self.times.add("fit", since)
         used = tuple(dates[index] for index in fitted.dates_used)
-        self._kept = _reduced(samples[0], fitted.dates_used) if plan.samples == (plan.region,) else None
         fit = RegionFit(fitted, used, int(gap.sum()), plan.region, tuple(shares))
+        wanted = [self._wide(self._beyond(core, plan.region, fit), fit) for core, gaps in plan.windows if gaps]
+        self._kept = _reduced(samples[0], fitted.dates_used) if plan.samples[0] in wanted else None
         self.fits.append(fit)
         return fit
 
@@ -157,12 +163,12 @@ class Restoring:
         outside = self._scene.readers[0].read_hidden(core)
         if task.fit is None:
             return _Read(task, raw, outside, self._masks.read(0, core), core, None)
-        halo = task.fit.fitted.needs.halo
-        wide = task.beyond.pad(halo, halo, halo, halo).clip(*self._scene.grid.shape)
+        wide = self._wide(task.beyond, task.fit)
         kept = self._kept
         if kept is not None and (kept.row, kept.col, *kept.shape[2:]) == wide:
             classes = self._masks.read(0, wide)
             observation = kept
+            self._kept = None
         else:
             found = [self._masks.read(date, wide) for date in task.fit.dates]
             classes = found[0]

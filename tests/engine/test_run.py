@@ -198,3 +198,14 @@ def test_regions_windows_and_samples_cover_the_scene():
     samples = sample_windows(Window(0, 0, 2048, 2048), found)
     assert len(samples) == 4
     assert any(0 < cloud[window.slices()].mean() < 1 for window in samples)
+
+
+def test_gaps_that_lie_together_are_the_sample_with_their_surroundings():
+    cloud = np.zeros((2300, 4500), np.uint8)
+    cloud[1100:1400, 2700:2900] = 1
+    region = Window(0, 2048, 2048, 2048)
+    found = survey(*cloud.shape, lambda w: cloud[w.slices()], lambda *_: None)
+    assert sample_windows(region, found) == (Window(1024, 2560, 576, 576),)
+    cloud[1024:1536, 2560:3072] = 1
+    found = survey(*cloud.shape, lambda w: cloud[w.slices()], lambda *_: None)
+    assert len(sample_windows(region, found)) == 4  # next to nothing is clear there
