@@ -32,6 +32,27 @@ def _warp(generator: local_fusion.FilterGenerator, optical: Tensor, sar: Tensor)
     return summed_windows(padded, generator(optical, sar), generator.size)
 
 
+def _attention(
+    qkv: Tensor, qkv_sar: Tensor, position: Tensor, mask: Tensor | None, weight: Tensor, bias: Tensor, heads: int
+) -> tuple[Tensor, Tensor]:
+    """Gated window attention with the gate as the 1x1 convolution that it is published as."""
+
+    def stream(x: Tensor) -> tuple[Tensor, Tensor]:
+        windows, tokens, _ = x.shape
+        q, k, v = x.view(windows, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + position
+        if mask is not None:
+            logits = (logits.unflatten(0, (-1, len(mask))) + mask[None, :, None]).flatten(0, 1)
+        return logits, v
+
+    logits, v = stream(qkv)
+    logits_sar, v_sar = stream(qkv_sar)
+    difference = logits_sar - logits
+    logits = logits + difference * torch.sigmoid(F.conv2d(difference, weight[:, :, None, None], bias))
+    out = (torch.softmax(logits, dim=-1) @ v).transpose(1, 2).flatten(2)
+    return out, (torch.softmax(logits_sar, dim=-1) @ v_sar).transpose(1, 2).flatten(2)
+
+
 def _twice(block: nn.Module, x: Tensor, skip: Tensor, fill: float) -> Tensor:
     block(torch.zeros_like(x.flatten(0, 1)))
     return utilise_blocks_per_frame(block, x, skip, fill)
@@ -47,7 +68,7 @@ def straightforward() -> Iterator[None]:
         for owner, name, new in (
             (winograd, "_may_be_fast", lambda x, weight: False),
             (local_fusion.FilterGenerator, "warp", _warp),
-            (window_attention.WindowAttention, "_gate", lambda self, x: self.attn_fuse_1x1conv(x)),
+            (window_attention, "_attention_for", lambda x: _attention),
             (utilise, "per_frame", _twice),
             (utilise_blocks, "per_frame", _twice),
         ):

@@ -15,7 +15,7 @@ from torch.utils import cpp_extension
 
 from . import build, operators, torch_versions
 
-PROCESSOR = ("kernel_convolution.cpp", "predicted_convolution.cpp", "winograd.cpp")
+PROCESSOR = ("kernel_convolution.cpp", "predicted_convolution.cpp", "winograd.cpp", "gated_attention.cpp")
 CARD = ("kernel_convolution_cuda.cpp", "kernel_convolution_launch.cu")
 TOLERANCE = 1e-4
 
@@ -74,6 +74,8 @@ def check(device: str) -> float:
     filters = made(5, 7, 3, 3) / 8
     direct = torch.nn.functional.conv2d(features, filters, bias[:5], padding=1)
     pairs.append((compiled.winograd_convolution(features, filters, bias[:5]), direct))
+    attention = made(4, 9, 36), made(4, 9, 36), made(2, 9, 9), made(2, 9, 9), made(2, 2), made(2), 2
+    pairs += zip(compiled.gated_attention(*attention), torch_versions.gated_attention_by_torch(*attention), strict=True)
     return max(float((ours - theirs).abs().max()) for ours, theirs in pairs)
 
 

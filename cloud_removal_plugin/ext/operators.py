@@ -22,6 +22,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from .torch_versions import (
     chunked_prediction,
+    gated_attention_by_torch,
     result_shape,
     shifted_convolution,
     shifted_grad_input,
@@ -39,6 +40,10 @@ _library.define(
     "predicted_convolution(Tensor padded, Tensor features, Tensor weight, Tensor bias, int size, float slope) -> Tensor"
 )
 _library.define("winograd_convolution(Tensor x, Tensor weight, Tensor bias) -> Tensor")
+_library.define(
+    "gated_attention(Tensor qkv, Tensor qkv_sar, Tensor position, Tensor? mask, Tensor gate_weight, Tensor gate_bias, "
+    "int heads) -> (Tensor, Tensor)"
+)
 _operators = getattr(torch.ops, NAMESPACE)
 
 
@@ -150,6 +155,15 @@ for _name, _version, _fake, _setup, _backward in (
     torch.library.register_autograd(f"{NAMESPACE}::{_name}", _backward, setup_context=_setup, lib=_library)
 
 
+def _fake_attention(qkv: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    out = qkv.new_empty(*qkv.shape[:2], qkv.shape[2] // 3)
+    return out, torch.empty_like(out)
+
+
+_library.impl("gated_attention", gated_attention_by_torch, "CompositeExplicitAutograd")
+torch.library.register_fake(f"{NAMESPACE}::gated_attention", _fake_attention, lib=_library)
+
+
 # What torch's flop counter shall count: the convolutions that two of the operators stand for.
 @register_flop_formula(_operators.predicted_convolution)
 def _prediction_flops(padded: Any, features: Any, weight: Any, *rest: Any, out_shape: Any, **more: Any) -> int:
@@ -161,6 +175,13 @@ def _prediction_flops(padded: Any, features: Any, weight: Any, *rest: Any, out_s
 def _winograd_flops(x: Any, weight: Any, bias: Any, *, out_shape: Any, **more: Any) -> int:
     batch, inputs, height, width = x
     return 2 * 9 * batch * weight[0] * inputs * height * width
+
+
+@register_flop_formula(_operators.gated_attention)
+def _attention_flops(qkv: Any, qkv_sar: Any, position: Any, mask: Any, gate: Any, *rest: Any, **more: Any) -> int:
+    windows, tokens, width = qkv
+    heads = gate[0]
+    return 2 * windows * tokens**2 * (4 * width // 3 + heads * heads)
 
 
 def kernel_convolution(padded: Tensor, kernels: Tensor, size: int) -> Tensor:
@@ -233,6 +254,19 @@ def winograd_convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if x.dim() != 4 or weight.shape[1:] != (x.shape[1], 3, 3) or bias.shape != weight.shape[:1]:
         raise ValueError(f"Filters {tuple(weight.shape)} and bias {tuple(bias.shape)} do not fit {tuple(x.shape)}.")
     return _operators.winograd_convolution(x, weight, bias)
+
+
+def gated_attention(
+    qkv: Tensor,
+    qkv_sar: Tensor,
+    position: Tensor,
+    mask: Tensor | None,
+    gate_weight: Tensor,
+    gate_bias: Tensor,
+    heads: int,
+) -> tuple[Tensor, Tensor]:
+    """:func:`.torch_versions.gated_attention_by_torch`, compiled where the kernel is; for inference, no gradients."""
+    return _operators.gated_attention(qkv, qkv_sar, position, mask, gate_weight, gate_bias, heads)
 
 
 def _checked(padded: Tensor, size: int) -> tuple[int, int, int, int]:

@@ -147,3 +147,52 @@ def _both_ways(matrix: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
     """A transform of rows and columns at once, for flattened tiles."""
     one = torch.tensor(matrix, dtype=torch.float64)
     return torch.kron(one, one).to(like)
+
+
+def gated_attention_by_torch(
+    qkv: Tensor,
+    qkv_sar: Tensor,
+    position: Tensor,
+    mask: Tensor | None,
+    gate_weight: Tensor,
+    gate_bias: Tensor,
+    heads: int,
+) -> tuple[Tensor, Tensor]:
+    """Attention of two streams within windows, the optical logits mixed with the radar's by a gate across heads.
+
+    Args:
+        qkv, qkv_sar: (windows, tokens, 3 * width): queries, keys, values, each head by head.
+        position: (heads, tokens, tokens), added to the logits of both.
+        mask: (M, tokens, tokens) where the windows are M at a time, added to the logits; None: no mask.
+        gate_weight, gate_bias: (heads, heads) and (heads,) of the gate.
+        heads: attention heads.
+
+    Returns:
+        Two tensors (windows, tokens, width).
+    """
+    q, k, v = _by_heads(qkv, heads)
+    q_sar, k_sar, v_sar = _by_heads(qkv_sar, heads)
+    logits = _masked(q @ k.transpose(-2, -1) + position, mask)
+    logits_sar = _masked(q_sar @ k_sar.transpose(-2, -1) + position, mask)
+    difference = logits_sar - logits
+    # With so few channels a convolution spends its time in bringing them into the order that it wants.
+    weight = gate_weight.expand(len(qkv), heads, heads)
+    gate = torch.baddbmm(gate_bias[None, :, None], weight, difference.flatten(2)).view_as(difference)
+    logits = torch.addcmul(logits, difference, torch.sigmoid(gate))
+    out = (torch.softmax(logits, dim=-1) @ v).transpose(1, 2).flatten(2)
+    out_sar = (torch.softmax(logits_sar, dim=-1) @ v_sar).transpose(1, 2).flatten(2)
+    return out, out_sar
+
+
+def _by_heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    windows, tokens, _ = qkv.shape
+    q, k, v = qkv.view(windows, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+    return q * q.shape[-1] ** -0.5, k, v
+
+
+def _masked(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """(windows, heads, tokens, tokens) plus the mask of each window."""
+    if mask is None:
+        return logits
+    grouped = logits.unflatten(0, (-1, len(mask))) + mask[None, :, None]
+    return grouped.flatten(0, 1)

@@ -6,11 +6,16 @@ The "global fusion" of GLF-CR (Xu et al. 2022, doi 10.1016/j.isprsjprs.2022.08.0
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from ..ext import operators
+from ..ext.torch_versions import gated_attention_by_torch
+from .kernelconv import use_kernel
 
 HIDDEN_LOGIT = -100.0
 """Added to the logits of token pairs from different regions. Finite: the gate takes a difference of two of them."""
@@ -95,7 +100,6 @@ class WindowAttention(nn.Module):
     def __init__(self, dim: int, window: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.scale = (dim // heads) ** -0.5
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
         self.register_buffer("relative_position_index", relative_index(window), persistent=False)
         self.qkv = nn.Linear(dim, 3 * dim)
@@ -110,29 +114,6 @@ class WindowAttention(nn.Module):
         state_dict.pop(prefix + "relative_position_index", None)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    def _heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        batch, tokens, _ = qkv.shape
-        q, k, v = qkv.view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        return q * self.scale, k, v
-
-    def _logits(self, q: Tensor, k: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:
-        logits = q @ k.transpose(-2, -1) + bias
-        if mask is None:
-            return logits
-        windows, tokens = mask.shape[:2]
-        grouped = logits.view(-1, windows, self.heads, tokens, tokens) + mask[None, :, None]
-        return grouped.view(-1, self.heads, tokens, tokens)
-
-    def _gate(self, difference: Tensor) -> Tensor:
-        """The 1x1 convolution across heads of (windows, heads, tokens, tokens), as small matrix products.
-
-        With so few channels a convolution spends its time in bringing them into the order that it wants.
-        """
-        windows, heads = difference.shape[:2]
-        weight = self.attn_fuse_1x1conv.weight.flatten(1).expand(windows, heads, heads)
-        bias = self.attn_fuse_1x1conv.bias[None, :, None].expand(windows, heads, 1)
-        return torch.baddbmm(bias, weight, difference.flatten(2)).view_as(difference)
-
     def forward(self, optical: Tensor, sar: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Attends within windows.
 
@@ -146,15 +127,20 @@ class WindowAttention(nn.Module):
         tokens = optical.shape[1]
         index = self.relative_position_index.view(-1)
         bias = self.relative_position_bias_table[index].view(tokens, tokens, self.heads).permute(2, 0, 1)
-        q, k, v = self._heads(self.qkv(optical))
-        q_sar, k_sar, v_sar = self._heads(self.qkv_SAR(sar))
-        logits = self._logits(q, k, bias, mask)
-        logits_sar = self._logits(q_sar, k_sar, bias, mask)
-        difference = logits_sar - logits
-        logits = torch.addcmul(logits, difference, torch.sigmoid(self._gate(difference)))
-        out = (torch.softmax(logits, dim=-1) @ v).transpose(1, 2).flatten(2)
-        out_sar = (torch.softmax(logits_sar, dim=-1) @ v_sar).transpose(1, 2).flatten(2)
+        gate = self.attn_fuse_1x1conv
+        compute = _attention_for(optical)
+        out, out_sar = compute(
+            self.qkv(optical), self.qkv_SAR(sar), bias, mask, gate.weight.flatten(1), gate.bias, self.heads
+        )
         return self.proj(out), self.proj_SAR(out_sar)
+
+
+def _attention_for(x: Tensor) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The compiled attention where nobody asks for gradients, and the processor computes in float32."""
+    if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32:
+        return gated_attention_by_torch
+    use_kernel()
+    return operators.gated_attention
 
 
 class ShiftedWindows(nn.Module):

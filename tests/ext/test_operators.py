@@ -206,6 +206,51 @@ def test_doors_refuse_with_a_sentence() -> None:
         operators.kernel_convolution(made(1, 2, 2, 2), made(1, 18, 1, 1), 3)
 
 
+@pytest.mark.parametrize(
+    ("windows", "tokens", "width", "heads", "masks"),
+    [(6, 64, 48, 8, 3), (4, 64, 96, 8, None), (6, 16, 12, 2, 2), (5, 7, 15, 3, None), (2, 1, 4, 1, 1)],
+)
+def test_gated_attention(windows: int, tokens: int, width: int, heads: int, masks: int | None) -> None:
+    mask = None if masks is None else torch.where(made(masks, tokens, tokens) > 0.5, 0.0, -100.0)
+    inputs = [2 * made(windows, tokens, 3 * width), 2 * made(windows, tokens, 3 * width, seed=1)]
+    inputs += [made(heads, tokens, tokens), mask, made(heads, heads), made(heads)]
+    exact = [None if x is None else x.double() for x in inputs]
+    truth = torch_versions.gated_attention_by_torch(*exact, heads)
+    for ours, theirs in zip(compiled.gated_attention(*inputs, heads), truth, strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=2e-5, atol=2e-5)
+    swapped = [x.transpose(0, 1).contiguous().transpose(0, 1) for x in inputs[:2]]
+    assert torch.equal(
+        compiled.gated_attention(*swapped, *inputs[2:], heads)[0], compiled.gated_attention(*inputs, heads)[0]
+    )
+    found = torch.library.opcheck(
+        compiled.gated_attention, (*inputs, heads), test_utils=("test_schema", "test_faketensor")
+    )
+    assert set(found.values()) == {"SUCCESS"}
+
+
+def test_gated_attention_holds_extreme_logits() -> None:
+    """Logits of thousands, as an untrained network may make them, give no infinity and no NaN."""
+    inputs = 100 * made(2, 64, 36), 100 * made(2, 64, 36, seed=1), made(2, 64, 64), None, made(2, 2), made(2), 2
+    exact = [x.double() if isinstance(x, torch.Tensor) else x for x in inputs]
+    for ours, theirs in zip(
+        compiled.gated_attention(*inputs), torch_versions.gated_attention_by_torch(*exact), strict=True
+    ):
+        assert ours.isfinite().all()
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-2, atol=1e-1)
+
+
+@pytest.mark.parametrize("change", ["heads", "radar", "position", "mask", "gate", "type"])
+def test_attention_that_does_not_fit_is_refused(change: str) -> None:
+    inputs = [made(4, 9, 12), made(4, 9, 12), made(2, 9, 9), made(2, 9, 9), made(2, 2), made(2), 2]
+    place, wrong = {
+        "heads": (6, 5), "radar": (1, made(4, 8, 12)), "position": (2, made(2, 9, 8)), "mask": (3, made(3, 9, 9)),
+        "gate": (4, made(2, 3)), "type": (0, made(4, 9, 12).double()),
+    }[change]  # fmt: skip
+    inputs[place] = wrong
+    with pytest.raises(RuntimeError, match=r"fit|expected|float32|masks"):
+        compiled.gated_attention(*inputs)
+
+
 def test_numbers_do_not_depend_on_threads() -> None:
     padded, x, weight, bias = made(1, 6, 36, 44), made(1, 8, 32, 40), made(150, 8), made(150)
     threads = torch.get_num_threads()
