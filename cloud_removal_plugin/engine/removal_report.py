@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
+from ..errors import OutputError
 from ..evaluation import plots, removal
 from ..evaluation.page import render
 from ..evaluation.pictures import Picture, class_image, png
@@ -23,6 +24,7 @@ from .outputs import Shares
 from .pictured import EDGE, Shown, over_bands, radar_picture, views
 from .restoring import RegionFit
 from .scene import Scene
+from .texts import write_whole
 
 
 def drawn(job: Job, folder: Path) -> Job:
@@ -34,7 +36,7 @@ def drawn(job: Job, folder: Path) -> Job:
     )
 
 
-def removal_html(
+def write_page(
     job: Job,
     written: Job,
     scene: Scene,
@@ -43,48 +45,50 @@ def removal_html(
     expected_rmse: float | None,
     *,
     notes: Sequence[str],
-    warnings: Sequence[str],
+    warnings: list[str],
     elapsed: float,
 ) -> str:
-    """The report as HTML.
+    """Write the report of a removal whose rasters are already there.
 
     Args:
         job: as the analyst gave it. written: with the paths that were really written (:func:`drawn`).
-        fits: of the regions that had a gap. shares: counts of pixels.
+        fits: of the regions that had a gap. shares: counts of pixels. expected_rmse: reflectance, None = not known.
+        notes: sentences of masks and fits. warnings: gain one where the page cannot be written. elapsed: seconds.
+
+    Returns:
+        Its path, '' where it could not be written: the rasters are worth keeping all the same.
     """
     target = scene.layers[0]
     after = Shown("Cloud-free", describe(written.output), target.radiometry)
-    pictures, note = views([Shown("Cloudy", target.info, target.radiometry), after], scene.grid, scene.bands, steady=1)
-    return render(
-        removal.page(
-            removal.Removal(
-                name=Path(job.input).stem,
-                date=scene.dates[0].isoformat() if scene.dates else "",
-                method=job.method,
-                hidden=shares.hidden / shares.valid,
-                restored=shares.restored / shares.valid,
-                expected_rmse=expected_rmse,
-                bands=scene.bands,
-                regions=[_region(fit, alone=len(fits) == 1) for fit in fits],
-                elapsed=elapsed,
-                views=pictures,
-                maps=_maps(written, scene),
-                views_note=note,
-                layers=_rows(job, scene, fits),
-                warnings=warnings,
-                notes=folded([*scene.notes, *notes]),
-                detectors=[]
-                if job.cloud_mask
-                else ["s2cloudless"]
-                if any("s2cloudless" in line for line in notes)
-                else [],
-                job=job.to_json(),
-                paths=job.inputs,
-                gdal=rasterio.__gdal_version__,
-                made=time.strftime("%Y-%m-%d"),
-            )
-        )
+    pictures, said = views([Shown("Cloudy", target.info, target.radiometry), after], scene.grid, scene.bands, steady=1)
+    found = removal.Removal(
+        name=Path(job.input).stem,
+        date=scene.dates[0].isoformat() if scene.dates else "",
+        method=job.method,
+        hidden=shares.hidden / shares.valid,
+        restored=shares.restored / shares.valid,
+        expected_rmse=expected_rmse,
+        bands=scene.bands,
+        regions=[_region(fit, alone=len(fits) == 1) for fit in fits],
+        elapsed=elapsed,
+        views=pictures,
+        maps=_maps(written, scene),
+        views_note=said,
+        layers=_rows(job, scene, fits),
+        warnings=tuple(warnings),
+        notes=folded([*scene.notes, *notes]),
+        detectors=["s2cloudless"] if any("s2cloudless" in line for line in notes) else [],
+        job=job.to_json(),
+        paths=job.inputs,
+        gdal=rasterio.__gdal_version__,
+        made=time.strftime("%Y-%m-%d"),
     )
+    try:
+        write_whole(job.page, render(removal.page(found)))
+    except OutputError as error:
+        warnings.append(f"The report is missing: {error}")
+        return ""
+    return job.page
 
 
 def _region(fit: RegionFit, alone: bool) -> removal.Region:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import tempfile
 import time
 from concurrent.futures import Executor
-from dataclasses import replace
 from pathlib import Path
 
-from ..errors import InputError, OutputError
+from ..errors import InputError
 from ..evaluation.page import check_needed
 from ..methods import registry
 from ..raster.parts import scratch_prefix
@@ -19,10 +18,9 @@ from .notes import folded
 from .outputs import Outputs
 from .plan import core_px, plan, survey
 from .progress import Cancel, Log, Progress, Report
-from .removal_report import drawn, removal_html
+from .removal_report import drawn, write_page
 from .restoring import Restoring, figures
 from .scene import Scene
-from .texts import write_whole
 
 
 def restore(
@@ -70,17 +68,13 @@ def restore(
                 f"{counted.hidden - counted.restored} of {counted.hidden} hidden pixels could not be restored, because "
                 "nothing is known of them on any date. They were left as they were."
             )
+        page = ""
         if job.page:
-            progress.step("Restoring", 1.0, "Writing the report")
-            html = removal_html(
-                job, written, scene, restoring.fits, counted, rmse, notes=[*masks.notes, *notes],
-                warnings=warnings, elapsed=time.perf_counter() - since,
+            report(1.0, "Writing the report")  # the rasters are there: too late for a cancel
+            page = write_page(
+                job, written, scene, restoring.fits, counted, rmse, notes=[*masks.notes, *notes], warnings=warnings,
+                elapsed=time.perf_counter() - since,
             )  # fmt: skip
-            try:
-                write_whole(job.page, html)
-            except OutputError as error:  # the rasters are there and whole
-                warnings.append(f"The report is missing: {error}")
-                job = replace(job, page="")
     for warning in warnings:
         log("warning", warning)
     times = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in restoring.times.seconds.items())
@@ -89,7 +83,7 @@ def restore(
         output=job.output,
         uncertainty=job.uncertainty,
         clouds=job.clouds,
-        page=job.page,
+        page=page,
         cloud_share=counted.hidden / counted.valid,
         restored_share=counted.restored / counted.valid,
         expected_rmse=rmse,

@@ -119,6 +119,25 @@ def test_the_report_of_a_removal(make_series, tmp_path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_page_that_cannot_be_written_costs_no_raster(make_series, tmp_path, monkeypatch) -> None:
+    from cloud_removal_plugin.engine import removal_report
+    from cloud_removal_plugin.errors import OutputError
+
+    def full(path: str, text: str) -> None:
+        raise OutputError("The disk is full.")
+
+    monkeypatch.setattr(removal_report, "write_whole", full)
+    series = make_series()
+    job = Job(
+        "restore", str(series.target), str(tmp_path / "out.tif"), cloud_mask=str(series.mask), method="inpainting",
+        page=str(tmp_path / "report.html"),
+    )  # fmt: skip
+    result = run(job, lambda *_: None, lambda: False, lambda *_: None)
+    assert result.page == ""
+    assert "The report is missing: The disk is full." in result.warnings
+    assert (tmp_path / "out.tif").exists()
+
+
 def test_radar_is_shown_as_a_composite(make_series, write_image, tmp_path) -> None:
     series = make_series()
     rng = np.random.default_rng(2)
