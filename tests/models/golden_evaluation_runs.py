@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -44,16 +45,26 @@ def _metrics_inputs(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray | No
     sample = case.meta["sample"]
     whole = [0, 0, 256, 256]
     truth, cloudy = (np.clip(real_patch(kind, sample, whole), 0, 1) for kind in ("s2_cloudfree", "s2_cloudy"))
-    return np.float32(0.6) * truth + np.float32(0.4) * cloudy, truth, cloudy
+    shares = _numbers(r"([\d.]+)\*cloudfree\+([\d.]+)\*cloudy", case.meta["pred"])
+    return np.float32(shares[0]) * truth + np.float32(shares[1]) * cloudy, truth, cloudy
+
+
+def _numbers(pattern: str, text: str) -> list[float]:
+    """The numbers that a case's recipe names; a recipe in other words fails here."""
+    found = re.search(pattern, text)
+    assert found, text
+    return [float(part) for part in found.groups()]
 
 
 def run_metrics(case: Case) -> None:
     estimate, truth, cloudy = _metrics_inputs(case)
-    every_third = np.zeros(truth.shape[1:])
-    every_third[:, ::3] = 1
-    variance = np.float32(0.7) * (estimate - truth) ** 2 + np.float32(1e-4)
+    step, start = _numbers(r"columns with index%(\d+)==(\d+)", case.meta["mask_for_glf_psnr_masked"])
+    some_columns = np.zeros(truth.shape[1:])
+    some_columns[:, int(start) :: int(step)] = 1
+    factor, floor = _numbers(r"var = ([\d.]+)\*\(pred-target\)\^2\+([\d.e-]+)", case.meta["unc_var"])
+    variance = np.float32(factor) * (estimate - truth) ** 2 + np.float32(floor)
     colours = [RED, GREEN, BLUE]
-    glf = published.glfcr(estimate, truth, every_third)
+    glf = published.glfcr(estimate, truth, some_columns)
     unc = published.uncrtaints(estimate, truth, variance)
     three = published.crsystem(estimate[colours], truth[colours])
     found = {
@@ -107,11 +118,13 @@ def run_utilise_metrics(case: Case) -> None:
 
 def run_calibration(case: Case) -> None:
     x = images(case, "x")
+    expected = images(case, "y")
+    bins = len(expected["ece_sorted_se"])
     found: dict[str, object] = {}
     for name, absolute in (("l2", False), ("l1", True)):
-        found[f"uce_{name}"], found[f"auce_{name}"] = calibration.uce_auce(x["var"], x["err"], absolute=absolute)
-    found["ece_sorted_se"] = calibration.discard_curve(x["var"], x["se"])
-    compare_values(case, found, images(case, "y"))
+        found[f"uce_{name}"], found[f"auce_{name}"] = calibration.uce_auce(x["var"], x["err"], bins, absolute)
+    found["ece_sorted_se"] = calibration.discard_curve(x["var"], x["se"], 100 // bins)
+    compare_values(case, found, expected)
 
 
 def run_ensemble(case: Case) -> None:
