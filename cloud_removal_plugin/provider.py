@@ -19,6 +19,7 @@ from .algorithms.preparesentinel2 import PrepareSentinel2
 from .algorithms.removeclouds import RemoveClouds
 from .algorithms.removecloudsseries import RemoveCloudsSeries
 from .algorithms.simulateclouds import SimulateClouds
+from .algorithms.trainmodel import TrainModel
 
 ALGORITHMS = (
     RemoveClouds,
@@ -32,6 +33,7 @@ ALGORITHMS = (
     CheckInstallation,
     ImportWeights,
     ListModels,
+    TrainModel,
 )
 RASTER_EXTENSIONS = ["tif", "tiff"]
 """What the engine writes; QGIS refuses others before a run."""

@@ -14,11 +14,11 @@ from ..errors import InputError
 
 KINDS: tuple[str, ...] = (
     "restore", "detect", "import", "models", "evaluate", "simulate", "describe", "prepare", "prepare_radar",
-    "series",
+    "series", "train",
 )  # fmt: skip
 """What a job can do: restore hidden pixels, only find clouds, import weights of a network, list the networks, judge
 restored layers, lay simulated clouds over a layer, say what layers are, make a stack of products or of radar, restore
-all dates of a series (``products``) into a folder."""
+all dates of a series (``products``) into a folder, train a network."""
 
 RASTER_KINDS: tuple[str, ...] = ("restore", "detect")
 """Kinds that read and write rasters."""
@@ -69,6 +69,7 @@ class Job:
             is then the raster whose grid the radar is brought to ('prepare_radar').
         settings: JSON object of what these kinds and 'detect' alone ask, see
             :mod:`cloud_removal_plugin.engine.preparing`, ``radar_preparation`` and ``detection``.
+        training: settings of kind 'train' as JSON (:class:`cloud_removal_plugin.training.config.TrainingConfig`).
         weights: folder of the networks' weights, '' = as :func:`weights.folder.weights_folder` finds it.
     """
 
@@ -95,6 +96,7 @@ class Job:
     probability: str = ""
     weights: str = ""
     page: str = ""
+    training: str = ""
     restored: tuple[str, ...] = ()
     cloudy: str = ""
     sigma: str = ""

@@ -27,6 +27,7 @@ from .restoration import restore
 from .scene import Scene
 from .series import restore_series
 from .threads import pool, single_threaded
+from .training import train_model
 from .weights import import_weights, list_models
 
 BLOCK_CACHE_MB = 256
@@ -54,6 +55,8 @@ def run(job: Job, report: Report, cancelled: Cancel, log: Log) -> Result:
     if job.kind in ("import", "models"):
         result = import_weights(job, report, cancelled, log) if job.kind == "import" else list_models(job, report, log)
         return replace(result, seconds=time.perf_counter() - started)
+    if job.kind == "train":  # in as many threads as the training's settings say
+        return replace(train_model(job, report, cancelled, log), seconds=time.perf_counter() - started)
     for target in job.outputs if job.kind != "series" else ():  # a series writes folders, which it checks itself
         check_target(target, job.inputs, _endings(job, target))
     if len(set(job.outputs)) < len(job.outputs):

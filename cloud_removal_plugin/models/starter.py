@@ -26,6 +26,17 @@ MOST = 1.6
 SIZE_MULTIPLE = 16
 
 
+class _Pointwise(nn.Conv2d):
+    """A 1x1 convolution as a matrix product, which is twice as fast on one thread."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__(channels, out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = torch.matmul(self.weight.flatten(1), x.flatten(2)) + self.bias[:, None]
+        return flat.unflatten(2, x.shape[2:])
+
+
 class _Block(nn.Module):
     """Pre-activated residual block: norm, GELU, 3x3, GELU, 3x3."""
 
@@ -33,7 +44,7 @@ class _Block(nn.Module):
         super().__init__()
         self.norm = nn.GroupNorm(8, width)
         self.first = nn.Conv2d(width, width, 3, padding=1, groups=4)
-        self.mix = nn.Conv2d(width, width, 1)
+        self.mix = _Pointwise(width, width)
         self.second = nn.Conv2d(width, width, 3, padding=1, groups=4)
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)
@@ -61,12 +72,12 @@ class Starter(nn.Module):
         self.scale1, self.scale2, self.scale3 = _Block(a), _Block(b), nn.Sequential(_Block(c), _Block(c))
         self.down1, self.down2 = nn.Conv2d(a, b, 2, stride=2), nn.Conv2d(b, c, 2, stride=2)
         self.overall = nn.Sequential(nn.Linear(2 * c, c), nn.GELU(), nn.Linear(c, c))
-        self.up2, self.up1 = nn.Conv2d(c, b, 1), nn.Conv2d(b, a, 1)
+        self.up2, self.up1 = _Pointwise(c, b), _Pointwise(b, a)
         self.back2, self.back1 = _Block(b), _Block(a)
-        self.leave = nn.Conv2d(a, BANDS + context, 1)
+        self.leave = _Pointwise(a, BANDS + context)
         self.pixel = nn.Sequential(
-            nn.Conv2d(seen + BANDS + context, hidden, 1), nn.GELU(), nn.Conv2d(hidden, hidden, 1), nn.GELU(),
-            nn.Conv2d(hidden, 2 * BANDS, 1),
+            _Pointwise(seen + BANDS + context, hidden), nn.GELU(), _Pointwise(hidden, hidden), nn.GELU(),
+            _Pointwise(hidden, 2 * BANDS),
         )  # fmt: skip
         nn.init.zeros_(self.pixel[-1].weight)
         nn.init.zeros_(self.pixel[-1].bias)

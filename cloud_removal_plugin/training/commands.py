@@ -58,15 +58,25 @@ def run_command(chosen: argparse.Namespace, report: Report, cancelled: Callable[
     return f"Figures of every sample in {output / 'figures.csv'}"
 
 
-def _train(config: TrainingConfig, install: bool, report: Report, cancelled: Callable[[], bool], log: Log) -> str:
+def _train(config: TrainingConfig, install_them: bool, report: Report, cancelled: Callable[[], bool], log: Log) -> str:
     from .loop import train
 
     trainer, path = train(config, report, cancelled, log)
-    if install:
-        path, kept = publish(trainer.recipe.network, weights_folder(), lambda part: _copy(path, part))
-        if kept is not None:
-            log("warning", f"Other weights of {trainer.recipe.network} were there; they are now {kept.name}.")
+    if install_them:
+        path = install(trainer.recipe.network, path, log)
     return f"Weights: {path}"
+
+
+def install(network: str, path: Path, log: Log, folder: str = "") -> Path:
+    """Puts weights into the folder of weights; returns their place there.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    place, kept = publish(network, weights_folder(folder), lambda part: _copy(path, part))
+    if kept is not None:
+        log("warning", f"Other weights of {network} were there; they are now {kept.name}.")
+    return place
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -101,7 +101,7 @@ class Trainer:
             self._resume(self.output / checkpoints.LAST)
 
     def _samples(self, part: str) -> Samples:
-        reader = open_part(self.config.data, part, self.seed)
+        reader = open_part(self.config.data, part, self.seed, int(self.config.chosen("crop")))
         if not len(reader):
             raise InputError(f"The part '{part}' of the data holds no sample.")
         is_train = part == "train"
@@ -228,6 +228,7 @@ class Trainer:
                 checkpoints.save(self.output / checkpoints.LAST, self.state())
                 self._page()
             if stop and not is_last:
+                log("info", f"Stopped after step {progress.step}; '{checkpoints.LAST}' is kept, resume to go on.")
                 raise Cancelled
         if progress.replaced:
             log("warning", f"{progress.replaced} samples without data in their target were replaced by the next ones.")

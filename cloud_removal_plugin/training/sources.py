@@ -23,13 +23,14 @@ DRAWS = 0x5EED
 """Tells the draws of crops and turns from those of the readers, which use the same seed."""
 
 
-def open_part(data: Mapping[str, Any], part: str, seed: int) -> Any:
+def open_part(data: Mapping[str, Any], part: str, seed: int, crop: int = 0) -> Any:
     """The reader of one part of the data.
 
     Args:
         data: the table of :class:`.config.TrainingConfig`.
         part: of :data:`PARTS`; readers with official splits get ``train`` and ``val`` unless the table says otherwise.
         seed: of the readers' own draws.
+        crop: of the training; own scenes are read in windows of that size, unless the table says otherwise.
 
     Raises:
         InputError: an unknown reader or option, or what the reader says.
@@ -39,7 +40,7 @@ def open_part(data: Mapping[str, Any], part: str, seed: int) -> Any:
     root = options.pop("root", data.get("root", ""))
     name = data.get("reader") or ("scenes" if "scenes" in data else recognise_layout(root))
     if name == "scenes":
-        return _scenes(data, root, part, {"seed": seed, **options})
+        return _scenes(data, root, part, {"seed": seed, "crop": crop, **options})
     if name in ("sen12mscr", "sen12mscrts", "filelist"):
         options.setdefault("split", SPLIT_OF[part])
     elif name == "m3rcr":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ SUBSETS: tuple[tuple[str, ...], ...] = (
     ("blue", "green", "red"),
 )
 """Bands of inputs other than all 13: Level-2A at 10 and 20 m, Landsat-like, 10 m bands, a picture's."""
-ALL_BANDS_SHARE, RADAR_SHARE = 0.5, 0.6
+ALL_BANDS_SHARE, RADAR_SHARE, CORRECTED_SHARE = 0.6, 0.6, 0.5
 CROP, BATCH = 128, 4
 LR, WEIGHT_DECAY, WARM_UP = 2e-3, 1e-2, 30
 SEED = 20
@@ -84,14 +84,15 @@ def inputs_of(example: Example, bands: Sequence[str] = SENTINEL2_L1C, radar: boo
     return tuple(torch.from_numpy(np.asarray(values, np.float32))[None] for values in arrays)
 
 
-def _varied(example: Example, rng: np.random.Generator) -> Example:
-    """Another sun, haze and sensor: the same gains and offsets on image and truth."""
-    from dataclasses import replace
+def _varied(example: Example, corrected: bool, rng: np.random.Generator) -> Example:
+    """Another sun and sensor: the same gains on image and truth; ``corrected`` also takes off some of the haze.
 
+    The haze of Level-1C tells the level of the dark bands, even under thick clouds: it stays where all bands are there.
+    """
     count = len(example.observation.bands)
-    gain = rng.uniform(0.85, 1.15) * rng.uniform(0.95, 1.05, (count, 1, 1))
+    gain = rng.uniform(0.94, 1.06) * rng.uniform(0.98, 1.02, (count, 1, 1))
     dark = np.nanquantile(example.target, 0.02, axis=(1, 2), keepdims=True)
-    shift = -rng.uniform(0, 0.9) * dark if rng.random() < 0.5 else 0.0
+    shift = -rng.uniform(0.5, 0.9) * dark if corrected else 0.0
 
     def change(planes: np.ndarray) -> np.ndarray:
         return ((planes + shift) * gain).astype(np.float32)
@@ -106,9 +107,10 @@ def _batch(data: ScenesDataset, step: int) -> tuple[list[Tensor], Tensor]:
     parts, truth = [], []
     for index in rng.choice(len(data), BATCH, replace=False):
         data.epoch = step
-        example = _varied(data[int(index)], rng)
         every = rng.random() < ALL_BANDS_SHARE
         bands = SENTINEL2_L1C if every else SUBSETS[int(rng.integers(len(SUBSETS)))]
+        corrected = bands == SUBSETS[0] and rng.random() < CORRECTED_SHARE
+        example = _varied(data[int(index)], corrected, rng)
         parts.append(inputs_of(example, bands, rng.random() < RADAR_SHARE))
         truth.append(torch.from_numpy(np.nan_to_num(example.target)))
     return [torch.cat(each) for each in zip(*parts, strict=True)], torch.stack(truth)

@@ -46,8 +46,17 @@ KEYS = {
     "describelayers": ("INPUT", "FILES", "LAYERS", "OUTPUT_HTML_FILE", "OUTPUT_JSON_FILE"),
     "preparesentinel2": ("INPUT", "FILES", "BANDS", "DATE", "EXTENT", "OFFSET", "PIXEL", "OUTPUT", "CLOUDS"),
     "prepareradar": ("RADAR", "INPUT", "TARGET", "DATE", "PICK", "ORBIT", "SPECKLE", "LOOKS", "UNITS", "OUTPUT"),
+    "removecloudsseries": (
+        "INPUTS", "CLOUD_MASKS", "RADAR_SERIES", "DATES", "BANDS_PER_DATE", "METHOD", "OUTPUT_DATES", "TARGET", "COMPOSITE",
+        "EXTENT", "SENSOR", "REFLECTANCE_SCALE", "REFLECTANCE_OFFSET", "DILATE", "DEVICE", "MEMORY_MB", "SEED", "LOAD",
+        "OUTPUT", "UNCERTAINTY",
+    ),
     "checkinstallation": ("OUTPUT_HTML_FILE",),
     "importweights": ("NETWORK", "CHECKPOINT", "OUTPUT_HTML_FILE"),
+    "trainmodel": (
+        "RECIPE", "FOLDER", "CLEAR", "CLOUDY", "RADAR", "STEPS", "BATCH", "CROP", "LEARNING_RATE", "START_WEIGHTS",
+        "RESUME", "INSTALL", "DEVICE", "SEED", "OUTPUT",
+    ),
     "listmodels": ("OUTPUT_HTML_FILE",),
 }  # fmt: skip
 OUTPUTS = {
@@ -61,18 +70,86 @@ OUTPUTS = {
     "describelayers": ("OUTPUT_HTML_FILE", "OUTPUT_JSON_FILE", "REPORT", "PRODUCTS", "DOUBTS"),
     "preparesentinel2": ("OUTPUT", "CLOUDS", "SECONDS", "PRODUCT"),
     "prepareradar": ("OUTPUT", "SECONDS", "ACQUISITIONS"),
+    "removecloudsseries": (
+        "OUTPUT", "UNCERTAINTY", "OUTPUT_STACK", "OUTPUT_LAYERS", "CLOUD_SHARE", "RESTORED_SHARE", "EXPECTED_RMSE",
+        "SECONDS", "METHOD_USED",
+    ),
     "checkinstallation": ("OUTPUT_HTML_FILE", "REPORT", "PROBLEMS"),
+    "trainmodel": ("OUTPUT", "WEIGHTS", "LOG", "NETWORK", "PSNR", "REPORT"),
     "importweights": ("OUTPUT_HTML_FILE", "WEIGHTS", "NETWORK_FOUND", "REPORT"),
     "listmodels": ("OUTPUT_HTML_FILE", "REPORT", "WITH_WEIGHTS"),
 }  # fmt: skip
 CHOICES = {
-    ("removeclouds", "METHOD"): ["auto", "fast", "gaussian", "scene_networks", "interpolation", "inpainting"],
+    ("removeclouds", "METHOD"): [
+        "auto",
+        "fast",
+        "gaussian",
+        "scene_networks",
+        "interpolation",
+        "inpainting",
+        "dsen2cr",
+        "dsen2cr_nosar",
+        "glfcr",
+        "uncrtaints_mono",
+        "uncrtaints",
+        "utilise_earthnet2021",
+        "utilise_sen12mscrts",
+        "utilise_sen12mscrts_s1",
+        "clearvision_removal",
+        "aligncr",
+        "seq2point",
+        "seq2point_nosar",
+        "seq2point_pairwise",
+        "baseline_resnet",
+    ],
+    ("removecloudsseries", "METHOD"): [
+        "auto",
+        "fast",
+        "gaussian",
+        "scene_networks",
+        "interpolation",
+        "harmonic",
+        "whittaker",
+        "inpainting",
+    ],
+    ("removecloudsseries", "COMPOSITE"): ["medoid", "best_pixel"],
+    ("removecloudsseries", "SENSOR"): ["auto", "sentinel2", "landsat", "hls", "planet", "generic"],
+    ("removecloudsseries", "DEVICE"): ["auto", "cpu", "cuda"],
     ("removeclouds", "SENSOR"): ["auto", "sentinel2", "landsat", "hls", "planet", "generic"],
     ("removeclouds", "DEVICE"): ["auto", "cpu", "cuda"],
+    ("trainmodel", "RECIPE"): [
+        "dsen2cr-carl",
+        "dsen2cr-l1",
+        "glfcr",
+        "uncrtaints-l2",
+        "uncrtaints-mgnll",
+        "utilise",
+        "clearvision-mask",
+        "clearvision-removal",
+        "aligncr",
+        "seq2point",
+        "seq2point-gan",
+        "tuacr",
+    ],
+    ("trainmodel", "DEVICE"): ["auto", "cpu", "cuda"],
     ("importweights", "NETWORK"): [
-        "auto", "dsen2cr", "dsen2cr_nosar", "glfcr", "uncrtaints_mono", "uncrtaints", "tuacr", "utilise_earthnet2021",
-        "utilise_sen12mscrts", "utilise_sen12mscrts_s1", "clearvision_mask", "clearvision_removal", "aligncr",
-        "seq2point", "seq2point_nosar", "seq2point_pairwise", "baseline_resnet",
+        "auto",
+        "dsen2cr",
+        "dsen2cr_nosar",
+        "glfcr",
+        "uncrtaints_mono",
+        "uncrtaints",
+        "tuacr",
+        "utilise_earthnet2021",
+        "utilise_sen12mscrts",
+        "utilise_sen12mscrts_s1",
+        "clearvision_mask",
+        "clearvision_removal",
+        "aligncr",
+        "seq2point",
+        "seq2point_nosar",
+        "seq2point_pairwise",
+        "baseline_resnet",
     ],
     ("detectclouds", "METHOD"): [
         "auto",
@@ -115,7 +192,7 @@ def test_choices_are_static_strings(provider, name: str, key: str) -> None:
     assert isinstance(parameter, QgsProcessingParameterEnum)
     assert parameter.usesStaticStrings()
     assert parameter.options() == CHOICES[name, key]
-    assert parameter.defaultValue() == "auto"
+    assert parameter.defaultValue() == CHOICES[name, key][0]
 
 
 @pytest.mark.parametrize("name", KEYS)
