@@ -23,11 +23,33 @@ from qgis.core import (
 
 from ..bands import SENSORS
 from ..engine.job import AUTO_DILATE_PX, DEVICES, Job, Result
-from ..gui import styling
+from ..gui import settings, styling
 from . import checks, inputs, layers, running
 from .base import CloudRemovalAlgorithm
 
-METHODS = ("auto", "fast", "gaussian", "scene_networks", "interpolation", "inpainting")
+METHODS = (
+    "auto",
+    "fast",
+    "gaussian",
+    "scene_networks",
+    "interpolation",
+    "inpainting",
+    "dsen2cr",
+    "dsen2cr_nosar",
+    "glfcr",
+    "uncrtaints_mono",
+    "uncrtaints",
+    "utilise_earthnet2021",
+    "utilise_sen12mscrts",
+    "utilise_sen12mscrts_s1",
+    "clearvision_removal",
+    "aligncr",
+    "seq2point",
+    "seq2point_nosar",
+    "seq2point_pairwise",
+    "baseline_resnet",
+)
+"""As the engine's registry has them; those behind ``inpainting`` need imported weights."""
 
 
 class RemoveClouds(CloudRemovalAlgorithm):
@@ -203,6 +225,7 @@ class RemoveClouds(CloudRemovalAlgorithm):
             device=self.parameterAsEnumString(parameters, self.DEVICE, context),
             memory_mb=self.parameterAsInt(parameters, self.MEMORY_MB, context),
             seed=self.parameterAsInt(parameters, self.SEED, context),
+            weights=settings.weights_folder(),
         )
 
     def _results(self, result: Result) -> dict[str, Any]:

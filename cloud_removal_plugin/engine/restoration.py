@@ -10,6 +10,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..evaluation.page import check_needed
 from ..methods import registry
+from ..methods.facts import Particular
 from ..raster.parts import scratch_prefix
 from . import device as devices
 from .job import Job, Result
@@ -21,6 +22,7 @@ from .progress import Cancel, Log, Progress, Report
 from .removal_report import drawn, write_page
 from .restoring import Restoring, figures
 from .scene import Scene
+from .weights import folder_of
 
 
 def restore(
@@ -31,7 +33,9 @@ def restore(
     Raises:
         CloudRemovalError, Cancelled: nothing was written.
     """
-    restorer = registry.create(job.method)
+    restorer = registry.create(job.method, folder_of(job), budget_mb)
+    if isinstance(restorer, Particular):
+        restorer.prepare(scene.facts())
     device = devices.choose(job.device)
     since = time.perf_counter()
     if job.page:
@@ -107,6 +111,8 @@ def _check_gaps(job: Job, scene: Scene, gap: int, clear: int) -> list[str]:
         if not clear:
             raise _nothing_there(name)
         return [f"No clouds were found in {name}: the layer was copied as it is."]
+    if not clear and job.method in registry.networks():
+        return [f"{name} is hidden everywhere; nothing in it shows how good the restoration is."]
     if not clear and alone:
         raise InputError(
             f"{name} is hidden by clouds everywhere, and there is no other date to learn from. "

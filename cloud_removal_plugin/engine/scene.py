@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..methods.facts import SceneFacts
 from ..observation import Observation
 from ..raster.align import check_together
 from ..raster.classes import CLOUD, SHADOW
@@ -103,6 +104,19 @@ class Scene:
         """Where the sun stood on some dates, as arguments of detection; None where a layer's tags do not say."""
         places = [sun_of(layer.info) for layer in self.layers[dates]]
         return {"sun_azimuth": [s.azimuth for s in places], "sun_elevation": [s.elevation for s in places]}
+
+    def facts(self) -> SceneFacts:
+        """The scene in a few words, for methods that not every scene suits."""
+        kinds = self.radar.acquisitions if self.radar else ()
+        there = [name for name in ("vv", "vh") if any(getattr(kind, name) for kind in kinds)]
+        return SceneFacts(
+            bands=self.bands,
+            dates=len(self.days),
+            target_date=self.dates[0] if self.dates else None,
+            radar=" ".join(there).upper(),
+            pixel_m=self.grid.pixel_m,
+            shape=self.grid.shape,
+        )
 
     def observe(
         self, window: Window, dates: Sequence[int], classes: Sequence[np.ndarray], pool: Executor

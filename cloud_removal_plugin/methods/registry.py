@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from ..errors import InputError
 from .protocol import Restorer
@@ -55,16 +56,32 @@ _METHODS: dict[str, Callable[[], Restorer]] = {
 
 
 def names() -> tuple[str, ...]:
-    """The names that :func:`create` knows, the default first."""
+    """The methods that need nothing but the scene, the default first."""
     return tuple(_METHODS)
 
 
-def create(name: str) -> Restorer:
+def networks() -> tuple[str, ...]:
+    """The methods that need imported weights: the published networks that restore an image."""
+    from .learned import NETWORKS
+
+    return NETWORKS
+
+
+def create(name: str, weights: Path | None = None, memory_mb: int = 0) -> Restorer:
     """The method called ``name``, not yet fitted.
+
+    Args:
+        name: one of :func:`names` or :func:`networks`.
+        weights: folder of the networks' weights, None = the analyst's.
+        memory_mb: what the job may use in MiB, 0 = a default; networks choose their windows by it.
 
     Raises:
         InputError: no method has that name.
     """
-    if name not in _METHODS:
-        raise InputError(f"There is no restoration method '{name}'. Choose one of: {', '.join(_METHODS)}.")
-    return _METHODS[name]()
+    if name in _METHODS:
+        return _METHODS[name]()
+    if name in networks():
+        from .learned import Learned
+
+        return Learned(name, weights, memory_mb)
+    raise InputError(f"There is no restoration method '{name}'. Choose one of: {', '.join((*_METHODS, *networks()))}.")

@@ -40,7 +40,10 @@ class Record:
         licence: of the original weights, as far as its authors state one.
         weights: address where the authors publish the weights.
         accuracy, accuracy_source: published figures and where they stand; empty where none was verified.
-        whole_statistics: the network sees means over the window, so that windows never join exactly.
+        whole_statistics: the network sees means over the window, or its size, so that windows never join exactly.
+        window: edge in pixels of the windows that such a network was trained on and is run on; 0 = any.
+        memory_kib: KiB a pixel that one pass takes at ``dates_counted`` dates, as measured; ``memory_base``: MiB beside
+            that, weights included.
     """
 
     name: str
@@ -68,6 +71,14 @@ class Record:
     accuracy: str = ""
     accuracy_source: str = ""
     whole_statistics: bool = False
+    window: int = 0
+    memory_kib: float = 10.0
+    memory_base: float = 100.0
+
+    def memory_mb(self, height: int, width: int, dates: int = 1) -> float:
+        """MiB that a pass over a window of ``dates`` frames takes; more frames than were counted take their share."""
+        share = max(dates / self.dates_counted, 1 / self.dates_counted)
+        return self.memory_base + self.memory_kib * share * height * width / 1024
 
 
 def _frozen(**config: Any) -> Mapping[str, Any]:
@@ -86,6 +97,8 @@ _DSEN2CR = {
     "halo": 16,
     "size_multiple": 1,
     "size_least": 1,
+    "memory_kib": 8.6,
+    "memory_base": 90.0,
     "licence": "GPL-3.0 (repository)",
     "weights": "https://github.com/ameraner/dsen2-cr",
     "accuracy_source": "Meraner et al. 2020, table 1 (hold-out test)",
@@ -105,14 +118,16 @@ _UNCRTAINTS = {
     "licence": "MIT (file headers)",
     "weights": SEN12MSCR_WEIGHTS,
     "whole_statistics": True,
+    "window": 256,
+    "memory_base": 30.0,
 }
 _UTILISE = {
     "paper": "Stucker et al. 2023, IEEE Trans. Geosci. Remote Sens. 61",
     "link": "https://doi.org/10.1109/TGRS.2023.3333391",
     "module": "utilise",
     "builder": "UTILISE",
-    "halo": 16,
-    "dates": (1, 0),
+    "dates": (2, 0),
+    "memory_base": 40.0,
     "licence": "MIT",
     "weights": "https://github.com/prs-eth/U-TILISE",
 }
@@ -137,6 +152,7 @@ _CLEARVISION = {
     "gsd_m": 20.0,
     "licence": "none stated",
     "weights": "https://github.com/caoymg/Clear-Vision",
+    "whole_statistics": True,  # it stretches attention over the window, corner to corner
 }
 _SEN12MSCR_TABLE = "Ebel et al. 2023, arXiv 2304.05464 (SEN12MS-CR test)"
 _UTILISE_SEN12 = {
@@ -144,9 +160,11 @@ _UTILISE_SEN12 = {
     "bands": SENTINEL2_L1C,
     "scaling": scaling.UTILISE_SEN12MSCRTS,
     "gsd_m": 10.0,
+    "halo": 48,
     "size_multiple": 16,
     "size_least": 32,
     "dates_counted": 5,
+    "memory_kib": 23.0,
 }
 
 
@@ -197,6 +215,8 @@ _ALL = (
         halo=32,
         size_multiple=16,
         size_least=16,
+        memory_kib=6.8,
+        memory_base=350.0,
         parameters=14_827_373,
         multiply_adds=249.5e9,
         licence="none stated",
@@ -210,6 +230,7 @@ _ALL = (
         config=_frozen(out_conv=(13,), n_head=1, is_mono=True),
         halo=8,
         size_multiple=1,
+        memory_kib=5.4,
         parameters=518_541,
         multiply_adds=26.9e9,
         accuracy="MAE 0.027, PSNR 28.90 dB, SAM 8.320 deg, SSIM 0.880",
@@ -221,7 +242,8 @@ _ALL = (
         title="UnCRtainTS, several dates",
         halo=32,
         size_multiple=1,
-        dates=(1, 0),
+        memory_kib=15.3,
+        dates=(2, 0),
         dates_counted=3,
         parameters=570_010,
         multiply_adds=36.3e9,
@@ -242,6 +264,9 @@ _ALL = (
         halo=64,
         size_multiple=1,
         size_least=16,
+        window=256,
+        memory_kib=8.3,
+        memory_base=200.0,
         parameters=40_112_783,
         multiply_adds=214.7e9,
         licence="MIT",
@@ -255,10 +280,12 @@ _ALL = (
         bands=RGB_NIR,
         scaling=scaling.UTILISE_EARTHNET,
         gsd_m=20.0,
+        halo=32,
         size_multiple=8,
         size_least=16,
         config=_utilise(4, 4, 4),
         dates_counted=10,
+        memory_kib=46.0,
         parameters=1_075_972,
         multiply_adds=185.4e9,
         accuracy="PSNR +1.8 dB (iid) and +1.3 dB (ood) over interpolation in time",
@@ -308,6 +335,7 @@ _ALL = (
         size_least=8,
         dates=(5, 10),
         dates_counted=10,
+        window=128,
         parameters=7_154_755,
         multiply_adds=446.3e9,
         accuracy="PSNR 34.894 dB, RMSE 0.021 (simulated gaps, peak about 1.17)",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from qgis.core import QgsProcessingException, QgsSettings
 
+from cloud_removal_plugin import models
 from cloud_removal_plugin.algorithms.importweights import NETWORKS, ImportWeights
 from cloud_removal_plugin.gui import settings
 from cloud_removal_plugin.weights.folder import VARIABLE
@@ -76,3 +77,11 @@ def test_the_job_that_is_handed_down(provider, engine, context, feedback, checkp
     job = engine.jobs[0]
     assert (job.kind, job.method, job.input) == ("import", "glfcr", str(checkpoint))
     assert (job.weights, job.output) == (str(checkpoint.parent), "")
+
+
+def test_methods_are_those_of_the_registry() -> None:
+    from cloud_removal_plugin.algorithms.removeclouds import METHODS
+    from cloud_removal_plugin.methods import registry
+
+    assert (*registry.names(), *registry.networks()) == METHODS
+    assert NETWORKS[1:] == tuple(models.names())

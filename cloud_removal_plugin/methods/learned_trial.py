@@ -1,0 +1,159 @@
+"""How well a network does on this scene: the scene's own clouds are moved over clear pixels and removed again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..observation import Observation
+from .inpainting import distance
+from .learned_tiles import spans
+from .learned_window import Runner
+from .sigma import SigmaModel, fit_sigma, log_size
+
+TRIES = 8
+ENOUGH = 2000
+"""Pixels after which no further window is tried: each costs as much as restoring it."""
+MOST_WINDOWS = 2
+LEAST = 50
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the trial showed: an error model and the root mean square error, None where it could not be tried."""
+
+    sigma: SigmaModel | None
+    rmse: float | None
+
+
+def features(mean: np.ndarray, cloudy: np.ndarray, far: np.ndarray, deviation: np.ndarray | None) -> list[np.ndarray]:
+    """Features of the error model, each (n,) or (C, n).
+
+    Args:
+        mean: (C, n) restored. cloudy: (C, n), the target as it was. far: (n,), pixels to the nearest clear one.
+        deviation: (C, n), what the network itself says, or None.
+    """
+    change = np.nan_to_num(mean - cloudy).mean(axis=0)
+    own = [] if deviation is None else [np.log(np.maximum(deviation, 1e-4))]
+    return [log_size(change), mean.mean(axis=0), np.log1p(far), *own]
+
+
+def trial(runner: Runner, samples: Sequence[Observation], seed: tuple[int, ...], pool: Executor | None) -> Found:
+    """Restore simulated gaps in one or two windows of the network, and fit the error model on them."""
+    rng = np.random.default_rng([*seed, 51])
+    columns = []
+    count = 0
+    for obs, hidden, clouds in _windows(runner, samples, rng):
+        piece = _tried(runner, obs, hidden, clouds, pool)
+        if piece is None:
+            continue
+        columns.append(piece)
+        count += piece[0].shape[1]
+        if count >= ENOUGH:
+            break
+    if count < LEAST:
+        return Found(None, None)
+    errors = np.concatenate([errors for errors, _ in columns], axis=1)
+    merged = [np.concatenate(parts, axis=-1) for parts in zip(*(found for _, found in columns), strict=True)]
+    # every third stripe of pixels sets the scale, the others the shape
+    fold = (np.arange(count) * 9 // count) % 3
+    model = fit_sigma(merged, errors, fold)
+    return Found(model, float(np.sqrt(np.mean(np.square(errors, dtype=np.float64), axis=1)).mean()))
+
+
+def _windows(
+    runner: Runner, samples: Sequence[Observation], rng: np.random.Generator
+) -> list[tuple[Observation, np.ndarray, np.ndarray]]:
+    """The windows of the network in which moved clouds hide most clear pixels.
+
+    Returns:
+        For each the part of the sample that the network reads, the simulated gap (h, w) in it, and the moved clouds
+        (C, h, w).
+    """
+    found = []
+    for number, obs in enumerate(samples):
+        hidden, rows, cols = moved(obs, rng)
+        for inner, outer in parts_of(runner, obs):
+            count = int(hidden[inner].sum())
+            if count:
+                found.append((count, number, inner, outer, hidden, rows, cols))
+    best = sorted(found, key=lambda entry: (-entry[0], entry[1], entry[2][0].start, entry[2][1].start))[:MOST_WINDOWS]
+    out = []
+    for _, number, inner, outer, hidden, rows, cols in best:
+        mask = np.zeros_like(hidden)
+        mask[inner] = hidden[inner]
+        obs = samples[number]
+        part = replace(
+            obs, optical=obs.optical[(slice(None), slice(None), *outer)], cloud=obs.cloud[(slice(None), *outer)],
+            radar=None if obs.radar is None else obs.radar[(slice(None), slice(None), *outer)],
+            row=obs.row + outer[0].start, col=obs.col + outer[1].start,
+        )  # fmt: skip
+        clouds = obs.optical[0][:, rows[outer[0]][:, None], cols[outer[1]]]
+        out.append((part, mask[outer], clouds))
+    return out
+
+
+def moved(obs: Observation, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The gap mirrored and shifted so that it hides most clear pixels.
+
+    Returns:
+        bool (H, W) of clear pixels that it hides, and the row and the column of the sample that each one's cloud has.
+    """
+    gap = obs.gap()
+    clear = obs.seen()[0] & ~gap
+    height, width = gap.shape
+    best = (np.zeros_like(gap), np.arange(height), np.arange(width))
+    for _ in range(TRIES):
+        rows = np.roll(np.arange(height)[:: (1, -1)[rng.integers(2)]], rng.integers(height))
+        cols = np.roll(np.arange(width)[:: (1, -1)[rng.integers(2)]], rng.integers(width))
+        hidden = gap[rows[:, None], cols] & clear
+        if hidden.sum() > best[0].sum():
+            best = (hidden, rows, cols)
+    return best
+
+
+def parts_of(runner: Runner, obs: Observation) -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+    """Windows of the network inside a sample: what each answers for, and what it reads, in pixels of the sample."""
+    ratio, axes = runner.ratio, []
+    for origin, size in ((obs.row, obs.shape[2]), (obs.col, obs.shape[3])):
+        low, high = int(np.ceil(origin * ratio)), int((origin + size) * ratio)
+        margin = runner.halo
+        found = []
+        for span in spans(runner.lattice, high, low, high):
+            first, last = (int(np.clip(np.round(at / ratio) - origin, 0, size)) for at in (span.low, span.high))
+            if last > first:
+                outer = slice(max(0, first - margin), min(size, last + margin))
+                found.append((slice(first, last), outer))
+        axes.append(found)
+    return [((row[0], col[0]), (row[1], col[1])) for row in axes[0] for col in axes[1]]
+
+
+def _tried(
+    runner: Runner, obs: Observation, hidden: np.ndarray, clouds: np.ndarray, pool: Executor | None
+) -> tuple[np.ndarray, list[np.ndarray]] | None:
+    """Errors (C, n) and features of one window whose clear pixels ``hidden`` were covered by ``clouds`` (C, h, w)."""
+    hidden = hidden & np.isfinite(clouds).all(axis=0)
+    if not hidden.any():
+        return None
+    bands = list(runner.bands)
+    truth = obs.optical[0][bands][:, hidden]
+    optical, cloud = obs.optical.copy(), obs.cloud.copy()
+    optical[0] = np.where(hidden, clouds, optical[0])
+    cloud[0] = np.where(hidden, np.float32(1), cloud[0])
+    known = _known(obs) & ~hidden
+    mean, deviation = runner.restore(replace(obs, optical=optical, cloud=cloud), hidden, pool)
+    done = np.isfinite(mean[:, hidden]).all(axis=0)
+    if not done.any():
+        return None
+    far = distance(known)[hidden][done]
+    own = None if deviation is None else deviation[:, hidden][:, done]
+    found = features(mean[:, hidden][:, done], clouds[bands][:, hidden][:, done], far, own)
+    return mean[:, hidden][:, done] - truth[:, done], found
+
+
+def _known(obs: Observation) -> np.ndarray:
+    """bool (h, w): where the target is seen."""
+    return obs.seen()[0] & ~obs.gap()
