@@ -176,7 +176,7 @@ class EvaluateRestoration(CloudRemovalAlgorithm):
         result = running.run(job, feedback)
         if result is None:
             return {}
-        styling.attach(context, result.output, styling.style_probability)
+        styling.attach(context, result.output, styling.error_style(result.output))
         return self._results(result)
 
     def _results(self, result: Result) -> dict[str, Any]:

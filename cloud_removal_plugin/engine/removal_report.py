@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
+from ..clouds import s2cloudless
 from ..errors import OutputError
 from ..evaluation import plots, removal
 from ..evaluation.page import render
@@ -77,7 +78,7 @@ def write_page(
         layers=_rows(job, scene, fits),
         warnings=tuple(warnings),
         notes=folded([*scene.notes, *notes]),
-        detectors=["s2cloudless"] if any("s2cloudless" in line for line in notes) else [],
+        detectors=_detectors(job, scene),
         job=job.to_json(),
         paths=job.inputs,
         gdal=rasterio.__gdal_version__,
@@ -156,6 +157,15 @@ def _rows(job: Job, scene: Scene, fits: Sequence[RegionFit]) -> list[list[str]]:
     if job.cloud_mask:
         rows.append(["Mask", Path(job.cloud_mask).name, "", "", "", "yes"])
     return rows
+
+
+def _detectors(job: Job, scene: Scene) -> list[str]:
+    """The published detectors that found clouds where the analyst gave no mask."""
+    given = [job.cloud_mask, *(job.other_masks or [""] * len(job.other_dates))]
+    first = scene.readers[0]
+    if all(given) or not s2cloudless.applicable(first.bands, first.level):
+        return []
+    return ["s2cloudless"] if s2cloudless.model_path() else []
 
 
 def _radar_use(fits: Sequence[RegionFit]) -> str:

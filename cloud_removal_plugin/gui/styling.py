@@ -34,6 +34,7 @@ from .text import tr
 
 UNCERTAINTY_RAMP = ("#30123b", "#4675ed", "#1bcfd4", "#61fc6c", "#d1e834", "#fe9b2d", "#d93806", "#7a0403")
 """Low to high; the corner colours of the Turbo map (Mikhailov 2019, Apache-2.0), readable on dark and light ground."""
+ERROR_RAMP = ("#2166ac", "#92c5de", "#f7f7f7", "#f4a582", "#b2182b")
 PROBABILITY_RAMP = ("#08306b", "#2879b9", "#73b3d8", "#c8dcf0", "#ffffff")
 CLASSES = ((0, (255, 255, 255, 0)), (1, (240, 240, 240, 255)), (2, (66, 56, 120, 255)), (255, (0, 0, 0, 255)))
 """Class codes of the engine and their colours (red, green, blue, alpha): clear ground stays visible."""
@@ -122,6 +123,16 @@ def uncertainty_style(path: str, band: int) -> Style | None:
     return style
 
 
+def error_style(path: str) -> Style | None:
+    """Style of the first band of an error raster: blue where too dark, red where too bright; '' gives None."""
+    layer = QgsRasterLayer(path, "", "gdal", QgsRasterLayer.LayerOptions(False)) if path else None
+    if layer is None or not layer.isValid():
+        return None
+    values = sorted(_sample(layer, 1))
+    top = _round_up(values[int(0.98 * (len(values) - 1))]) if values else 1.0
+    return lambda loaded: _style_ramp(loaded, 1, top, ERROR_RAMP, -top)
+
+
 def style_probability(layer: QgsRasterLayer) -> None:
     """Cloud probability from 0 to 1."""
     _style_ramp(layer, 1, 1.0, PROBABILITY_RAMP)
@@ -198,13 +209,13 @@ def _enhancement(source: QgsRasterDataProvider, stretch: Stretch) -> QgsContrast
     return enhancement
 
 
-def _style_ramp(layer: QgsRasterLayer, band: int, top: float, colours: tuple[str, ...]) -> None:
-    """One band from 0 to ``top`` as a continuous ramp; the legend shows it with its ends."""
+def _style_ramp(layer: QgsRasterLayer, band: int, top: float, colours: tuple[str, ...], bottom: float = 0.0) -> None:
+    """One band from ``bottom`` to ``top`` as a continuous ramp; the legend shows it with its ends."""
     last = len(colours) - 1
     stops = [QgsGradientStop(i / last, QColor(colour)) for i, colour in enumerate(colours[1:-1], 1)]
     ramp = QgsGradientColorRamp(QColor(colours[0]), QColor(colours[-1]), False, stops)
     renderer = QgsSingleBandPseudoColorRenderer(layer.dataProvider(), min(band, layer.bandCount()))
-    renderer.setClassificationMin(0.0)
+    renderer.setClassificationMin(bottom)
     renderer.setClassificationMax(top)
     renderer.createShader(ramp, QgsColorRampShader.Type.Interpolated, QgsColorRampShader.ClassificationMode.Continuous)
     layer.setRenderer(renderer)

@@ -201,3 +201,22 @@ def test_a_mask_that_selects_nothing_says_so(pair, write, judge) -> None:
 def test_measurements_are_no_land_cover(pair, write, reference, judge) -> None:
     with pytest.raises(CloudRemovalError, match="not classes"):
         judge(pair[0], pair[1], land_cover=write(reference[:1], "land.tif", "float32", names=()))
+
+
+def test_a_cancel_leaves_nothing(pair, tmp_path) -> None:
+    from cloud_removal_plugin.engine.job import Job
+    from cloud_removal_plugin.engine.run import run
+    from cloud_removal_plugin.errors import Cancelled
+
+    asked = []
+
+    def cancelled() -> bool:
+        asked.append(1)
+        return len(asked) > 2
+
+    before = set(tmp_path.iterdir())
+    names = {"output": "error.tif", "figures": "figures.json", "page": "report.html"}
+    job = Job("evaluate", str(pair[1]), restored=(str(pair[0]),), **{k: str(tmp_path / v) for k, v in names.items()})
+    with pytest.raises(Cancelled):
+        run(job, lambda *_: None, cancelled, lambda *_: None)
+    assert set(tmp_path.iterdir()) == before

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from osgeo import gdal
-from qgis.core import QgsApplication, QgsProcessingContext
+from qgis.core import QgsApplication, QgsProcessingContext, QgsRasterLayer
 
 from cloud_removal_plugin.algorithms.evaluaterestoration import METRICS
+from cloud_removal_plugin.gui import styling
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -134,3 +135,14 @@ def test_what_was_chosen_for_simulated_clouds_reaches_the_job(provider, engine, 
     assert (job.kind, job.input, job.donor_masks) == ("simulate", layers["truth"], (layers["mask"],))
     assert (job.cover, job.size_m, job.haze, job.seed) == (0.6, 800, 0.1, 4)
     assert (job.sun_azimuth, job.sun_elevation) == (100, 30)
+
+
+def test_errors_are_blue_and_red(provider, make_image) -> None:
+    rng = np.random.default_rng(0)
+    path = make_image("error.tif", rng.normal(0, 0.01, (2, 64, 80)).astype(np.float32))
+    layer = QgsRasterLayer(path, "error")
+    styling.error_style(path)(layer)
+    low, high = layer.renderer().classificationMin(), layer.renderer().classificationMax()
+    assert 0.01 < high < 0.05
+    assert low == -high
+    assert styling.error_style("") is None
