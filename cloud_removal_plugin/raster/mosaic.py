@@ -9,21 +9,20 @@ from dataclasses import replace
 
 import numpy as np
 from rasterio.crs import CRS
+from rasterio.enums import Resampling
 from rasterio.errors import CRSError, RasterioError
-from rasterio.transform import Affine
-from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
-from rasterio.windows import Window as RioWindow
 
 from ..errors import GridError, InputError
 from . import cloud_polygons
-from .align import same_crs
+from .align import place, same_crs
 from .classes import NO_DATA
 from .crs import grid_of
 from .delivery import Delivery, Plane, QualityLayer
 from .grid import Grid
-from .info import RasterInfo, describe, open_dataset, read_error
-from .masks import MaskKind, MaskReader
+from .info import RasterInfo, describe
+from .masks import MaskKind, decode
+from .planes import WarpedBands, WarpedPlane
 from .radiometry import Radiometry
 from .reader import OpticalReader
 from .windows import Window
@@ -111,7 +110,7 @@ class Mosaic:
         """
         self.grid, self.roles = grid, tuple(plane.role for plane in deliveries[0].planes)
         self._stack = ExitStack()
-        self._parts: list[list[OpticalReader]] = []
+        self._parts: list[list[OpticalReader | WarpedPlane]] = []
         try:
             for delivery in deliveries:
                 infos = [describe(plane.path) for plane in delivery.planes]
@@ -154,7 +153,10 @@ def _meets(info: RasterInfo, grid: Grid) -> bool:
     return min(xmax, right) > max(xmin, left) and min(ymax, top) > max(ymin, bottom)
 
 
-def _reader(info: RasterInfo, plane: Plane, grid: Grid) -> OpticalReader:
+def _reader(info: RasterInfo, plane: Plane, grid: Grid) -> OpticalReader | WarpedPlane:
+    placement = place(info, grid)
+    if not placement.same:
+        return WarpedPlane(info, plane, grid, placement)
     nodata = plane.nodata if plane.nodata is not None else info.nodata[plane.band - 1]
     radiometry = Radiometry(
         sensor="generic", bands=(plane.role,), used_bands=(plane.band,), scale=plane.scale, offset=plane.offset,
@@ -187,7 +189,7 @@ class QualityMosaic:
         self.names += [{"scl": "SCL", "percent": "cloud_probability"}[kind] for kind in self._raw]
         self._stack = ExitStack()
         self._deliveries = deliveries
-        self._open: dict[str, MaskReader] = {}
+        self._open: dict[str, WarpedBands] = {}
 
     def __enter__(self) -> QualityMosaic:
         return self
@@ -217,12 +219,17 @@ class QualityMosaic:
             found = cloud_polygons.classes(cloud_polygons.polygons(layer.path), self.grid, window)
             found[~self._covered(delivery, window)] = NO_DATA
             return found
+        values = self._values(layer, window)
+        outside = np.isnan(values[0])
+        found = decode(np.where(np.isnan(values), 0, values), MaskKind(layer.kind, layer.bands, None))
+        found[outside] = NO_DATA
+        return found
+
+    def _values(self, layer: QualityLayer, window: Window) -> np.ndarray:
+        """The layer's own numbers float32 (C, H, W), nearest neighbour, NaN outside."""
         if layer.path not in self._open:
-            info = describe(layer.path)
-            if not _meets(info, self.grid):
-                return np.full((window.height, window.width), NO_DATA, np.uint8)
-            kind = MaskKind(layer.kind, layer.bands, None)
-            self._open[layer.path] = self._stack.enter_context(MaskReader(info, self.grid, kind))
+            bands = WarpedBands(describe(layer.path), layer.bands, self.grid, Resampling.nearest)
+            self._open[layer.path] = self._stack.enter_context(bands)
         return self._open[layer.path].read(window)
 
     def _covered(self, delivery: Delivery, window: Window) -> np.ndarray:
@@ -233,14 +240,6 @@ class QualityMosaic:
         return ((ys > bottom) & (ys < top))[:, None] & ((xs > left) & (xs < right))[None]
 
     def _numbers(self, layer: QualityLayer, window: Window) -> np.ndarray:
-        """The layer's own numbers, nearest neighbour, 255 outside."""
-        info = describe(layer.path)
-        place = RioWindow(window.col, window.row, window.width, window.height)
-        try:
-            with open_dataset(layer.path) as source, WarpedVRT(
-                source, crs=self.grid.crs_wkt, transform=Affine(*self.grid.transform), width=self.grid.width,
-                height=self.grid.height, src_nodata=NO_DATA, nodata=NO_DATA,
-            ) as warped:  # fmt: skip
-                return warped.read(layer.bands[0], window=place)
-        except (RasterioError, OSError) as error:
-            raise read_error(info, error) from error
+        """The same as uint8 (H, W), 255 outside."""
+        values = self._values(layer, window)[0]
+        return np.where(np.isnan(values), NO_DATA, values).astype(np.uint8)

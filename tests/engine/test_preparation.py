@@ -11,11 +11,13 @@ import pytest
 import rasterio
 from rasterio.warp import transform_bounds
 
+from cloud_removal_plugin.engine import preparation
 from cloud_removal_plugin.engine.job import Job
 from cloud_removal_plugin.errors import Cancelled, CloudRemovalError, GridError, InputError
 from cloud_removal_plugin.raster.info import describe
 from cloud_removal_plugin.raster.radiometry import recognise
 from cloud_removal_plugin.raster.sun import sun_of
+from cloud_removal_plugin.raster.windows import cores
 from tests.raster.product_trees import BANDS, make_hls, make_landsat, make_planet, make_safe, on_grid, smooth
 from tests.raster.test_cubes import make_cube
 
@@ -326,3 +328,17 @@ def test_cancel_leaves_nothing(do, tmp_path, after) -> None:
     with pytest.raises(Cancelled):
         do(job, cancelled=lambda: next(asked) >= after)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_windows_do_not_show(prepare, tmp_path, monkeypatch) -> None:
+    """Native, finer and coarser bands and the clouds are the same however the scene is cut."""
+    rng = np.random.default_rng(1)
+    scl = rng.choice([4, 9, 3, 5], (60, 60)).astype(np.uint8)
+    root = make_safe(tmp_path / "in", scl=scl, hole=True, values=lambda b, x, y: rng.uniform(0.05, 0.6, x.shape))
+    whole, _, _ = read(prepare(root, bands="B02,B11,B01", clouds=True))
+    masks, _, _ = read(tmp_path / "clouds.tif")
+    monkeypatch.setattr(preparation, "CORE_PX", 48)
+    monkeypatch.setattr(preparation, "cores", lambda window, size: cores(window, size, 8))
+    parts, _, _ = read(prepare(root, bands="B02,B11,B01", clouds=True))
+    np.testing.assert_array_equal(parts, whole)
+    np.testing.assert_array_equal(read(tmp_path / "clouds.tif")[0], masks)
