@@ -273,12 +273,12 @@ def cloud_shapes(root: Path) -> list[np.ndarray]:
     if (root / "s2_ts_lazio_2018").exists():
         shapes += [~c for c in lazio(root).clear]
     for path in sorted((root / "sen12mscr_triplets").glob("*_cloudmask.tif")):
-        with _plain(path) as data:
+        with plain(path) as data:
             shapes.append(data.read(1) > 0)
     return [s for s in shapes if 0.10 <= s.mean() <= 0.80]
 
 
-def _plain(path: Path) -> rasterio.DatasetReader:
+def plain(path: Path) -> rasterio.DatasetReader:
     """A raster that has no georeference and needs none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
