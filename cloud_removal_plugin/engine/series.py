@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..methods import series as methods
 from ..methods.series_protocol import FittedSeries
 from ..observation import HIDDEN_FROM, Observation
+from ..raster.classes import NO_DATA
 from ..raster.parts import scratch_prefix
 from ..raster.windows import REGION_PX, Window
 from . import device as devices
@@ -188,6 +189,9 @@ class _SeriesRun:
         parts = shares(window, *scene.grid.shape, REGION_PX)
         classes = [scene.classes(t, window, self._dilate) for t in self._targets]
         busy = any(((c == 1) | (c == 2)).any() for c in classes)
+        if not busy and not composite and all(each.layer is not None for each in self._asked):
+            self._copy(window, classes, writers, sigmas)
+            return
         fits = [(self._fit(region), weight) for region, weight in parts] if busy else []
         halo = max((-(-fit.halo // 64) * 64 for fit, _ in fits), default=0)
         wide = window.pad(halo, halo, halo, halo).clip(*scene.grid.shape)
@@ -210,6 +214,20 @@ class _SeriesRun:
                     writer.write(window, images[each.layer], gap[each.layer])
         for t, writer in sigmas.items():
             writer.write(self._sigma(images[t], gap[t], sigma.get(t)), window)
+
+    def _copy(
+        self, window: Window, classes: list[np.ndarray], writers: list[DateWriter], sigmas: dict[int, Any]
+    ) -> None:
+        """Write a window without gaps, date by date."""
+        for t, found in zip(self._targets, classes, strict=True):
+            self._valid[t] += int((found != NO_DATA).sum())
+        nothing = np.zeros((window.height, window.width), bool)
+        for writer, each in zip(writers, self._asked, strict=True):
+            plain = writer.raw and each.layer not in sigmas
+            image = None if plain else self._scene.readers[each.layer].read(window)
+            writer.write(window, image, nothing)
+            if each.layer in sigmas:
+                sigmas[each.layer].write(self._sigma(image, nothing, None), window)
 
     def _restored_values(
         self, obs: Observation, fits: list[tuple[FittedSeries, np.ndarray]], inner: tuple[slice, slice],

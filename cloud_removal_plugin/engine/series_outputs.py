@@ -107,11 +107,12 @@ class DateWriter:
             return [text or f"band {i}" for i, text in enumerate(self.info.descriptions, start=1)]
         return list(self._scene.bands)
 
-    def write(self, window: Window, reflectance: np.ndarray, gap: np.ndarray) -> None:
+    def write(self, window: Window, reflectance: np.ndarray | None, gap: np.ndarray) -> None:
         """Write one window.
 
         Args:
-            reflectance: float32 (C, H, W) of the scene's bands, gaps filled, NaN = unknown.
+            reflectance: float32 (C, H, W) of the scene's bands, gaps filled, NaN = unknown; None where an acquisition
+                on the scene's pixels has no gap.
             gap: bool (H, W), what was restored; all other pixels of an acquisition are written as they came.
         """
         if not self.raw:
@@ -119,7 +120,7 @@ class DateWriter:
             self.writer.write(np.ascontiguousarray(stored), window)
             return
         raw = self._scene.readers[self._layer].read_raw(window)
-        known = gap & np.isfinite(reflectance).all(axis=0)
+        known = gap & np.isfinite(reflectance).all(axis=0) if gap.any() else gap
         if known.any():
             stored = to_stored(reflectance[:, known], self.radiometry, raw.dtype, self.nodata)
             by_role = dict(zip(self.radiometry.bands, self.radiometry.used_bands, strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 
-from qgis.core import QgsDateTimeRange, QgsRasterLayer, QgsRasterLayerTemporalProperties
+from qgis.core import Qgis, QgsDateTimeRange, QgsRasterLayer, QgsRasterLayerTemporalProperties
 from qgis.PyQt.QtCore import QDate, QDateTime, QTime
 
 from .styling import Style
@@ -37,9 +37,8 @@ def set_range(layer: QgsRasterLayer, first: datetime.date, last: datetime.date) 
     properties.setIsActive(True)
 
 
-def _fixed_range() -> int:
-    """The mode of a fixed range, which QGIS 3.26 moved to :class:`Qgis`."""
-    from qgis.core import Qgis
-
-    modes = getattr(Qgis, "RasterTemporalMode", None)
-    return modes.FixedTemporalRange if modes else QgsRasterLayerTemporalProperties.ModeFixedTemporalRange
+def _fixed_range():
+    """The mode of a fixed range, whose enumeration newer QGIS has in another class and under another name."""
+    if hasattr(Qgis, "RasterTemporalMode"):
+        return Qgis.RasterTemporalMode.FixedTemporalRange
+    return QgsRasterLayerTemporalProperties.TemporalMode.ModeFixedTemporalRange

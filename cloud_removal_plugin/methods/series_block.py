@@ -13,8 +13,8 @@ from .frame import Completion, completions
 from .radar import RadarPlan, features
 from .radar import plan as plan_radar
 
-MOST_DATES = 13
-"""Dates in one model; with radar and the sixteen bits of a pattern there is room for two more."""
+MOST_DATES = 14
+"""Dates in one model; with radar that fills the sixteen bits of a pattern but one."""
 RESTORED = 6
 """Dates that one model of a longer series restores; the others are there to learn from."""
 LEAST_SHARE = 0.02

@@ -1,6 +1,6 @@
 """Tiny networks that several dates train together: one trunk, and for every date its own offsets and its own output.
 
-The recipe is that of :mod:`networks` (two layers of 64 SiLU units, Huber loss, AdamW, one cycle). What dates of a block
+The recipe is that of :mod:`networks` (two layers of 96 SiLU units, Huber loss, AdamW, one cycle). What dates of a block
 have in common (how spectra and surroundings bend the Gaussian's error) is learned once; that costs little more than the
 networks of one date. Network k never sees simulated gap k.
 """
@@ -15,11 +15,11 @@ import numpy as np
 
 from .networks import CLIP, DECAY, MANY, Network, _cycle
 
-UNITS = 64
+UNITS = 96
 BATCH = 768
 """Samples of a step, of all dates together."""
 LEAST_OF_DATE = 48
-STEPS = (400, 700)
+STEPS = (300, 450)
 """Training steps below and from :data:`networks.MANY` samples on."""
 LONGEST = 12.0
 """Standardised inputs are clipped here."""

@@ -30,7 +30,7 @@ from .trial import principal
 
 LATTICE_PIXELS = 120_000
 """The fit looks at every s-th row and column, so that no more pixels than about these are looked at."""
-TRAINING = 9_000
+TRAINING = 12_000
 """Training pixels of a date."""
 JUDGED = 4_000
 """Pixels of a date on which weights and error model are fitted."""

@@ -109,7 +109,7 @@ def test_long_series_are_cut_into_blocks_of_near_dates() -> None:
     assert sorted(t for restored_dates, _ in blocks for t in restored_dates) == wanted
     for mine, every in blocks:
         assert set(mine) <= set(every)
-        assert len(every) <= 13
+        assert len(every) <= 14
         assert not any(shares[t] == 0 for t in every)
         assert max(abs(days[t] - np.mean(days[mine])) for t in every) < 80
 

@@ -1,0 +1,282 @@
+"""A series as a job: what is kept, what is written, dates in between, composites, and bad input in one sentence."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+from cloud_removal_plugin.engine import series_plan
+from cloud_removal_plugin.engine.job import Job
+from cloud_removal_plugin.engine.run import run
+from cloud_removal_plugin.engine.series_composite import best_pixel, medoid
+from cloud_removal_plugin.engine.series_settings import SeriesSettings, Wanted, typed_dates, wanted
+from cloud_removal_plugin.errors import Cancelled, CloudRemovalError, DateError, InputError
+from cloud_removal_plugin.raster.windows import Window
+
+NAMES = ("blue", "green", "red", "nir")
+FIRST = date(2024, 5, 1)
+
+
+@pytest.fixture
+def season(write_image, tmp_path):
+    """``season(dates)`` writes dates of 64 x 48 pixels, a moving disc of cloud on each, and masks; paths in order."""
+
+    def make(dates: int = 5, step: int = 10, masks: bool = True, **profile) -> tuple[list[str], list[str]]:
+        rng = np.random.default_rng(5)
+        rows, cols = np.mgrid[:64, :48]
+        surface = 0.1 + 0.05 * np.sin(rows / 5 + np.arange(4)[:, None, None]) + 0.05 * np.cos(cols / 7)
+        images, found = [], []
+        for number in range(dates):
+            day = FIRST + timedelta(days=step * number)
+            image = surface * (1 + 0.1 * number) + 0.001 * rng.standard_normal(surface.shape)
+            cloud = (rows - 10 - 9 * (number % 6)) ** 2 + (cols - 24) ** 2 < 100
+            image[:, cloud] = 0.8
+            stored = np.clip(image * 10000, 1, 10000).astype(np.uint16)
+            path = write_image(stored, f"S2_{day}.tif", **profile)
+            with rasterio.open(path, "r+") as file:
+                file.descriptions = NAMES
+            images.append(str(path))
+            if masks:
+                found.append(str(write_image(cloud.astype(np.uint8), f"MASK_{day}.tif", **profile)))
+        return images, found
+
+    return make
+
+
+def done(images, tmp_path: Path, masks=(), log=None, cancelled=lambda: False, **changes):
+    """Run a series; keywords of the settings and of the job."""
+    keys = set(SeriesSettings.__dataclass_fields__)
+    settings = SeriesSettings(masks=tuple(masks), **{k: v for k, v in changes.items() if k in keys})
+    options = {"method": "interpolation", "output": str(tmp_path / "out"), "dilate": 0}
+    options |= {k: v for k, v in changes.items() if k not in keys}
+    job = Job(kind="series", input="", products=tuple(images), settings=settings.to_json(), **options)
+    return run(Job.from_json(job.to_json()), lambda share, phase: None, cancelled, log or (lambda level, text: None))
+
+
+def read(path) -> np.ndarray:
+    with rasterio.open(path) as file:
+        return file.read()
+
+
+def test_clear_pixels_stay_bit_for_bit_and_gaps_are_filled(season, tmp_path) -> None:
+    images, masks = season()
+    result = done(images, tmp_path, masks, method="fast", uncertainty=str(tmp_path / "sigma"))
+    assert result.restored_share == pytest.approx(result.cloud_share)
+    for path, mask in zip(images, masks, strict=True):
+        day = Path(path).stem[3:]
+        before, hidden = read(path), read(mask)[0] > 0
+        with rasterio.open(tmp_path / "out" / f"restored_{day.replace('-', '')}.tif") as file:
+            after = file.read()
+            assert file.tags()["ACQUISITION_DATE"] == day
+            assert file.descriptions == NAMES
+        np.testing.assert_array_equal(after[:, ~hidden], before[:, ~hidden])
+        assert after[:, hidden].max() < 4000
+        sigma = read(tmp_path / "sigma" / f"sigma_{day.replace('-', '')}.tif")
+        assert (sigma[:, ~hidden] == 0).all()
+        assert (sigma[:, hidden] > 0).all()
+
+
+def test_the_stack_shows_all_dates_and_bands(season, tmp_path) -> None:
+    images, masks = season(3)
+    result = done(images, tmp_path, masks)
+    with rasterio.open(tmp_path / "out" / "stack.vrt") as stack:
+        assert stack.count == 12
+        assert stack.descriptions[4] == "2024-05-11 blue"
+        np.testing.assert_array_equal(stack.read([5, 6, 7, 8]), read(tmp_path / "out" / "restored_20240511.tif"))
+    spans = [line.split("\t")[1:] for line in result.report.splitlines()]
+    assert spans == [["2024-05-01", "2024-05-10"], ["2024-05-11", "2024-05-20"], ["2024-05-21", "2024-05-30"]]
+
+
+def test_windows_do_not_show(season, tmp_path, monkeypatch) -> None:
+    images, masks = season()
+    done(images, tmp_path, masks, method="fast")
+    whole = [read(p) for p in sorted((tmp_path / "out").glob("restored*.tif"))]
+    monkeypatch.setattr(series_plan, "EDGES", (32,))
+    done(images, tmp_path, masks, method="fast", output=str(tmp_path / "cut"))
+    cut = [read(p) for p in sorted((tmp_path / "cut").glob("restored*.tif"))]
+    assert max(np.abs(a.astype(int) - b).max() for a, b in zip(whole, cut, strict=True)) <= 1
+
+
+def test_a_stack_of_dates_is_a_series(season, tmp_path, write_image) -> None:
+    images, masks = season(4)
+    done(images, tmp_path, masks)
+    one = write_image(np.concatenate([read(path) for path in images]), "season.tif")
+    with rasterio.open(one, "r+") as file:
+        file.descriptions = tuple(f"{Path(p).stem[3:]} {n}" for p, n in itertools.product(images, NAMES))
+    hidden = write_image(np.concatenate([read(path) for path in masks]), "season_masks.tif")
+    done([str(one)], tmp_path, [str(hidden)], bands_per_date=4, output=str(tmp_path / "stacked"))
+    for path in sorted((tmp_path / "out").glob("restored*.tif")):
+        np.testing.assert_array_equal(read(tmp_path / "stacked" / path.name), read(path))
+
+
+def test_even_steps_lists_one_date_and_composites(season, tmp_path) -> None:
+    images, masks = season()
+    done(images, tmp_path, masks, output_dates="every 15 days", output=str(tmp_path / "even"))
+    assert [p.stem for p in sorted((tmp_path / "even").glob("*.tif"))] == [
+        "restored_20240501", "restored_20240516", "restored_20240531",
+    ]  # fmt: skip
+    done(images, tmp_path, masks, target="2024-05-21", output=str(tmp_path / "one"))
+    assert [p.stem for p in (tmp_path / "one").glob("*.tif")] == ["restored_20240521"]
+    done(images, tmp_path, masks, output_dates="2024-05-16;2024-05-11", output=str(tmp_path / "list"))
+    first, between = (read(p) for p in sorted((tmp_path / "list").glob("*.tif")))
+    done(images, tmp_path, masks)
+    after = read(tmp_path / "out" / "restored_20240521.tif")
+    np.testing.assert_allclose(between, (first.astype(float) + after) / 2, atol=1.01)
+    for kind in ("medoid", "best_pixel"):
+        done(images, tmp_path, masks, target="composite", composite=kind, output=str(tmp_path / kind))
+        assert [p.stem for p in (tmp_path / kind).glob("*.tif")] == [f"composite_{kind}_20240501_20240610"]
+
+
+def test_unsorted_and_equal_dates(season, tmp_path) -> None:
+    images, masks = season(4)
+    shuffled = [2, 0, 3, 1]
+    done([images[i] for i in shuffled], tmp_path, [masks[i] for i in shuffled])
+    done(images, tmp_path, masks, output=str(tmp_path / "sorted"))
+    for path in sorted((tmp_path / "sorted").glob("restored*.tif")):
+        np.testing.assert_array_equal(read(tmp_path / "out" / path.name), read(path))
+    twice = "2024-05-01;2024-05-11;2024-05-11;2024-05-31"
+    done(images, tmp_path, masks, dates=twice, output=str(tmp_path / "twins"))
+    names = [p.stem for p in sorted((tmp_path / "twins").glob("restored*.tif"))]
+    assert names == ["restored_20240501", "restored_20240511", "restored_20240511_2", "restored_20240531"]
+
+
+def test_masks_of_some_dates_are_matched_by_their_dates(season, tmp_path) -> None:
+    images, masks = season(5)
+    done(images, tmp_path, [masks[3], masks[1]])
+    for number in (1, 3):
+        hidden = read(masks[number])[0] > 0
+        after = read(tmp_path / "out" / f"restored_{Path(images[number]).stem[3:].replace('-', '')}.tif")
+        np.testing.assert_array_equal(after[:, ~hidden], read(images[number])[:, ~hidden])
+        assert after[:, hidden].max() < 5000
+
+
+def test_a_date_that_shows_nothing_and_radar_of_one_half(season, tmp_path, write_image) -> None:
+    images, masks = season(5)
+    everything = write_image(np.ones((64, 48), np.uint8), "MASK_all.tif")
+    radar = np.full((2, 64, 24), -12, np.float32) + np.random.default_rng(0).normal(0, 1, (2, 64, 24))
+    half = write_image(radar.astype(np.float32), "S1_2024-05-20.tif", nodata=float("nan"))
+    with rasterio.open(half, "r+") as file:
+        file.descriptions = ("VV", "VH")
+    given = [*masks[:2], str(everything), *masks[3:]]
+    result = done(images, tmp_path, given, method="fast", radar=(str(half),))
+    assert result.restored_share == pytest.approx(result.cloud_share)
+    assert read(tmp_path / "out" / "restored_20240521.tif").max() < 5000
+
+
+def test_mixed_reference_systems_are_warped_and_said(season, tmp_path, write_image) -> None:
+    images, masks = season(4)
+    from rasterio.warp import calculate_default_transform, reproject
+
+    with rasterio.open(images[2]) as file:
+        crs = "EPSG:32631"
+        transform, width, height = calculate_default_transform(file.crs, crs, 48, 64, *file.bounds)
+        out = np.zeros((4, height, width), np.uint16)
+        reproject(
+            file.read(), out, src_transform=file.transform, src_crs=file.crs, dst_transform=transform, dst_crs=crs
+        )
+    other = write_image(out, "S2_2024-05-21.tif", crs=crs, transform=transform, nodata=0)
+    with rasterio.open(other, "r+") as file:
+        file.descriptions = NAMES
+    result = done([*images[:2], str(other), images[3]], tmp_path, masks)
+    assert any("another grid" in sentence for sentence in result.warnings)
+    with rasterio.open(tmp_path / "out" / "restored_20240521.tif") as file:
+        assert (file.height, file.width, file.crs.to_epsg()) == (64, 48, 32632)
+
+
+@pytest.mark.parametrize("dates", [1, 2])
+def test_one_and_two_dates(season, tmp_path, dates: int) -> None:
+    images, masks = season(dates)
+    result = done(images, tmp_path, masks, method="fast")
+    assert result.restored_share == pytest.approx(result.cloud_share)
+
+
+@pytest.mark.slow
+def test_a_year_of_days(tmp_path, season) -> None:
+    images, masks = season(365, step=1)
+    result = done(images, tmp_path, masks)
+    assert len(list((tmp_path / "out").glob("restored_*.tif"))) == 365
+    assert result.restored_share == pytest.approx(result.cloud_share)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"dates": "2024-05-01;2024-05-11"}, "DATES holds 2 dates for 3 acquisitions"),
+        ({"output_dates": "every 0 days"}, "every 0 days is not possible"),
+        ({"output_dates": "2030-01-01"}, "lies outside the series"),
+        ({"output_dates": "sometimes"}, "'sometimes' is not a date"),
+        ({"target": "best"}, "TARGET 'best' is not a date"),
+        ({"bands_per_date": 3}, "no multiple of BANDS_PER_DATE"),
+        ({"method": "magic"}, "no method 'magic' for series"),
+        ({"composite": "mean"}, "no composite 'mean'"),
+    ],
+)
+def test_bad_settings_are_one_sentence_and_leave_nothing(season, tmp_path, changes, sentence) -> None:
+    images, masks = season(3)
+    with pytest.raises(CloudRemovalError, match=sentence):
+        done(images, tmp_path, masks, **changes)
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".cloud-removal*"))
+
+
+def test_bad_layers_are_one_sentence(season, tmp_path, write_image) -> None:
+    images, masks = season(3)
+    with pytest.raises(InputError, match="given twice"):
+        done([*images, images[0]], tmp_path)
+    with pytest.raises(InputError, match="cannot be matched by date"):
+        done(images, tmp_path, [str(write_image(np.zeros((64, 48), np.uint8), "mask.tif")), masks[1]])
+    with pytest.raises(CloudRemovalError, match="is a file"):
+        done(images, tmp_path, masks, output=images[0])
+    undated = [str(write_image(read(path), f"scene_{letter}.tif")) for path, letter in zip(images, "abc", strict=True)]
+    with pytest.raises(DateError, match="Type them into DATES"):
+        done(undated, tmp_path, masks, output_dates="every 5 days")
+    done(undated, tmp_path, masks)
+    assert (tmp_path / "out" / "restored_date002.tif").exists()
+
+
+def test_a_cancel_leaves_nothing(season, tmp_path) -> None:
+    images, masks = season(3)
+    asked = itertools.count()
+    with pytest.raises(Cancelled):
+        done(images, tmp_path, masks, cancelled=lambda: next(asked) > 2)
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".cloud-removal*"))
+
+
+def test_dates_wanted() -> None:
+    days = [date(2024, 5, 1), date(2024, 5, 11)]
+    assert wanted(SeriesSettings(), days, 2) == [Wanted(days[0], 0), Wanted(days[1], 1)]
+    assert wanted(SeriesSettings(output_dates="Every 5 days"), days, 2)[1] == Wanted(date(2024, 5, 6), None)
+    assert typed_dates("20240501, 2024-05-01", 2) == [days[0], days[0]]
+
+
+def test_medoid_and_best_pixel_pick_what_they_should() -> None:
+    images = np.array([0.1, 0.2, 0.21, 0.9], np.float32)[:, None, None, None] * np.ones((1, 2, 1, 2), np.float32)
+    assert medoid(images)[0, 0, 0] == pytest.approx(0.2)
+    gaps = np.zeros((4, 1, 2), bool)
+    gaps[1:3, 0, 0] = True
+    best = best_pixel(images, gaps, np.array([0.0, 10.0, 20.0, 30.0]))
+    assert best[0, 0, 0] in (pytest.approx(0.1), pytest.approx(0.9))
+    best = best_pixel(images, np.zeros_like(gaps), np.array([0.0, 10.0, 20.0, 30.0]))
+    assert best[0, 0, 1] in (pytest.approx(0.2), pytest.approx(0.21))
+
+
+def test_a_hundred_dates_of_a_whole_tile_fit_four_gigabytes() -> None:
+    for dates, bands in ((100, 4), (100, 10), (100, 13), (365, 10)):
+        edge = series_plan.window_px(4096, dates, bands, 64)
+        window = series_plan.pixel_bytes(dates, bands) * (edge + 128) ** 2
+        fit = series_plan.pixel_bytes(dates, bands) * series_plan.sample_px(4096, dates, bands)
+        assert max(window, fit) <= 0.62 * 4096 * 2**20
+        assert edge >= 128
+
+
+def test_regions_pass_over_without_an_edge() -> None:
+    for window in (Window(0, 0, 64, 256), Window(192, 192, 128, 128)):
+        parts = series_plan.shares(window, 512, 512, 256)
+        np.testing.assert_allclose(sum(weight for _, weight in parts), 1, atol=1e-6)
+    assert len(series_plan.shares(Window(0, 0, 64, 64), 512, 512, 256)) == 1

@@ -1,0 +1,121 @@
+"""``removecloudsseries`` in QGIS: its job, its layers with their time ranges, and what it refuses."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qgis.core import QgsApplication, QgsProcessingFeedback, QgsRasterLayer
+from qgis.PyQt.QtCore import QDate, QDateTime, QTime
+
+from cloud_removal_plugin.algorithms import removecloudsseries, running
+from cloud_removal_plugin.engine import series_outputs, series_settings
+from cloud_removal_plugin.engine.job import Result
+from cloud_removal_plugin.gui import styling
+from cloud_removal_plugin.gui.temporal import dated_style
+from cloud_removal_plugin.methods import series
+from tests.qgis.conftest import FakeEngine, write_tif
+
+
+class SeriesEngine(FakeEngine):
+    """Answers a series with two dated rasters."""
+
+    def __init__(self, rasters: tuple[str, str]) -> None:
+        super().__init__()
+        self.rasters = rasters
+
+    def run_job(self, job, report, cancelled, log, interpreter=None):
+        self.jobs.append(job)
+        days = (("2018-06-25", "2018-07-04"), ("2018-07-05", "2018-07-14"))
+        lines = ["\t".join((path, *span)) for path, span in zip(self.rasters, days, strict=True)]
+        return Result(
+            output=job.output, cloud_share=0.3, restored_share=0.3, method_used="fake", report="\n".join(lines)
+        )
+
+
+@pytest.fixture
+def series_engine(monkeypatch, cloudy, other) -> SeriesEngine:
+    fake = SeriesEngine((other, cloudy))
+    monkeypatch.setattr(running, "launch", fake)
+    return fake
+
+
+def run(parameters: dict, context, feedback) -> dict:
+    made = QgsApplication.processingRegistry().createAlgorithmById("cloudremoval:removecloudsseries")
+    results, fine = made.run(parameters, context, feedback, {}, False)
+    assert fine
+    return results
+
+
+def test_the_job_and_the_loaded_dates(provider, series_engine, context, feedback, cloudy, other, tmp_path) -> None:
+    given = {
+        "INPUTS": [cloudy, other], "RADAR_SERIES": [other], "OUTPUT": str(tmp_path / "out"), "METHOD": "whittaker",
+        "OUTPUT_DATES": "every 5 days", "COMPOSITE": "best_pixel", "BANDS_PER_DATE": 4, "SEED": 7,
+    }  # fmt: skip
+    results = run(given, context, feedback)
+    job = series_engine.jobs[-1]
+    settings = series_settings.SeriesSettings.from_json(job.settings)
+    assert (job.kind, job.method, job.seed) == ("series", "whittaker", 7)
+    assert [Path(path).name for path in job.products] == ["S2_20180705.tif", "S2_20180625.tif"]
+    assert (settings.output_dates, settings.composite, settings.bands_per_date) == ("every 5 days", "best_pixel", 4)
+    assert [Path(path).name for path in settings.radar] == ["S2_20180625.tif"]
+    assert results["OUTPUT_LAYERS"] == [other, cloudy]
+    assert set(context.layersToLoadOnCompletion()) == {cloudy, other}
+
+
+def test_nothing_is_loaded_where_it_is_not_wanted(provider, series_engine, context, feedback, cloudy, tmp_path) -> None:
+    given = {"INPUTS": [cloudy], "OUTPUT": str(tmp_path / "out"), "LOAD": False}
+    results = run(given, context, feedback)
+    assert not context.layersToLoadOnCompletion()
+    assert results["OUTPUT_STACK"].endswith("stack.vrt")
+    assert results["EXPECTED_RMSE"] is None
+
+
+def test_a_loaded_date_stands_for_its_days(provider, cloudy) -> None:
+    layer = QgsRasterLayer(cloudy, "date")
+    look = styling.Look.of(layer)
+    dated_style(look.apply, [datetime.date(2018, 7, 5), datetime.date(2018, 7, 14)])(layer)
+    found = layer.temporalProperties()
+    assert found.isActive()
+    assert found.fixedTemporalRange().begin() == QDateTime(QDate(2018, 7, 5), QTime(0, 0))
+    assert found.fixedTemporalRange().end() == QDateTime(QDate(2018, 7, 14), QTime(23, 59, 59))
+    unknown = QgsRasterLayer(cloudy, "no date")
+    dated_style(look.apply, [])(unknown)
+    assert not unknown.temporalProperties().isActive()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"INPUTS": []}, "No raster was given"),
+        ({"INPUTS": ["/nowhere/x.tif"]}, "cannot be opened"),
+        ({"EXTENT": "0,1,0,1 [EPSG:32633]"}, "does not meet"),
+    ],
+)
+def test_what_cannot_run_is_said(provider, context, cloudy, tmp_path, changes, sentence) -> None:
+    made = QgsApplication.processingRegistry().createAlgorithmById("cloudremoval:removecloudsseries")
+    fine, text = made.checkParameterValues({"INPUTS": [cloudy], "OUTPUT": str(tmp_path / "out"), **changes}, context)
+    assert not fine
+    assert sentence in text
+
+
+def test_what_the_dialog_lists_is_what_the_engine_knows() -> None:
+    assert set(removecloudsseries.METHODS) == set(series.names())
+    assert removecloudsseries.COMPOSITES == series_settings.COMPOSITES
+    assert removecloudsseries.STACK == series_outputs.STACK_NAME
+
+
+def test_a_real_run(provider, context, cloudy, other, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("CLOUD_REMOVAL_RUN", "inprocess")
+    hidden = np.zeros((1, 30, 40), np.uint8)
+    hidden[0, 5:9, 5:9] = 1
+    masks = [write_tif(tmp_path / "MASK_20180705.tif", hidden), write_tif(tmp_path / "MASK_20180625.tif", 0 * hidden)]
+    given = {
+        "INPUTS": [cloudy, other], "OUTPUT": str(tmp_path / "out"), "METHOD": "interpolation", "LOAD": False,
+        "CLOUD_MASKS": masks,
+    }  # fmt: skip
+    results = run(given, context, QgsProcessingFeedback(False))
+    assert len(results["OUTPUT_LAYERS"]) == 2
+    assert results["CLOUD_SHARE"] == pytest.approx(16 / 2400)
