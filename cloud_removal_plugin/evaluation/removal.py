@@ -20,7 +20,7 @@ MOST_REGIONS = 24
 """Regions shown one by one; of more, those with the largest gaps."""
 
 TITLES = {
-    "gaussian": "Gaussian over dates and radar",
+    "gaussian": "Gaussian over the dates",
     "networks": "Networks trained on the scene",
     "interpolation": "Interpolation in time",
     "inpainting": "Inpainting from the rim",
