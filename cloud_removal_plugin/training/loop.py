@@ -52,6 +52,7 @@ class Progress:
         best: lowest held-out loss.
         history: rows for the log, see :func:`.page.write_page`.
         waited, worked: seconds spent on waiting for samples, and on everything, since this process started.
+        first_wait: seconds of the first wait, which starts the processes that read.
         replaced: samples that stood in for ones without data.
     """
 
@@ -60,6 +61,7 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
     waited: float = 0.0
     worked: float = 0.0
+    first_wait: float = 0.0
     replaced: int = 0
 
 
@@ -243,6 +245,7 @@ class Trainer:
         read = [next(batches) for _ in range(math.ceil(group / self.batch))]
         progress.replaced += int(sum(float(b["replaced"].sum()) for b in read if "replaced" in b))
         progress.waited += time.perf_counter() - before
+        progress.first_wait = progress.first_wait or progress.waited
         torch.manual_seed(_mixed(self.seed, step))
         loss = self.step([self._on_device(batch) for batch in read], step)
         if place == self.per_epoch - 1:
