@@ -1,6 +1,7 @@
 """Decibels, calibration and seconds on real scenes with withheld pixels, through the product's own path.
 
     python -m benchmarks.accuracy [DATA ...] [--sets LZ FL30] [--cases 4] [--methods fast auto] [--json out.json]
+    python -m benchmarks.accuracy --series ...       # whole series at once, see benchmarks.series
     python -m benchmarks.accuracy --direct ...       # methods alone, no files: for development
 
 DATA is the folder of scenes (see :mod:`benchmarks.scenes`) or any folder of dated GeoTIFFs on one grid.
@@ -174,6 +175,12 @@ def gather(data: Sequence[str], names: Sequence[str], count: int | None, seed: i
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns 0 whatever the figures are."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if "--series" in given:
+        from benchmarks import series
+
+        given.remove("--series")
+        return series.main(given)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="*", help="folder of scenes, or folders of dated GeoTIFFs")
     known = [*case_sets.SETTINGS, *case_sets.EXTRA]
