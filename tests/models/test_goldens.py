@@ -73,26 +73,15 @@ RUNNERS: dict[str, Callable[[Case], None]] = {
 }
 """Prefix of a case's name to what runs it; the longest prefix that fits counts."""
 
-SAMPLING = "loaders and sampling of the training data, a later issue"
-WAITING: dict[str, str] = {
-}
-"""Families that wait for the issue that builds them; who builds one takes its row out."""
-
 SLOW = ("dsen2cr_full_256", "glfcr_full_256", "seq2point_full_t3")
 
 
-def _prefix(name: str, table: dict[str, object]) -> str:
-    return max((prefix for prefix in table if name.startswith(prefix)), key=len, default="")
-
-
-def _waits(name: str) -> bool:
-    return len(_prefix(name, WAITING)) > len(_prefix(name, RUNNERS))
+def _prefix(name: str) -> str:
+    return max((prefix for prefix in RUNNERS if name.startswith(prefix)), key=len, default="")
 
 
 def _parameter(case: Case) -> object:
     marks = []
-    if _waits(case.name):
-        marks.append(pytest.mark.xfail(reason=WAITING[_prefix(case.name, WAITING)], strict=True))
     if case.name.startswith(SLOW):
         marks.append(pytest.mark.slow)
     return pytest.param(case, id=case.name, marks=marks)
@@ -106,7 +95,7 @@ else:
 
 @pytest.mark.parametrize("case", CASES)
 def test_golden(case: Case) -> None:
-    runner = "" if _waits(case.name) else _prefix(case.name, RUNNERS)
+    runner = _prefix(case.name)
     if not runner:
         pytest.fail(f"nothing knows how to run the golden case {case.name}")
     RUNNERS[runner](case)
