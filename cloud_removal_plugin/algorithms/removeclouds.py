@@ -67,6 +67,7 @@ class RemoveClouds(CloudRemovalAlgorithm):
     REFLECTANCE_SCALE = "REFLECTANCE_SCALE"
     REFLECTANCE_OFFSET = "REFLECTANCE_OFFSET"
     DILATE = "DILATE"
+    ENSEMBLE = "ENSEMBLE"
     DEVICE = "DEVICE"
     MEMORY_MB = "MEMORY_MB"
     SEED = "SEED"
@@ -143,6 +144,7 @@ class RemoveClouds(CloudRemovalAlgorithm):
             number(self.REFLECTANCE_SCALE, self.tr("Scale to reflectance"), real, optional=True),
             number(self.REFLECTANCE_OFFSET, self.tr("Offset to reflectance"), real, optional=True),
             number(self.DILATE, self.tr("Widen the mask (pixels, -1 = automatic)"), integer, auto, False, auto, 100),
+            QgsProcessingParameterString(self.ENSEMBLE, self.tr("Networks of the ensemble"), optional=True),
             choice(self.DEVICE, self.tr("Device"), list(DEVICES), defaultValue="auto", usesStaticStrings=True),
             number(self.MEMORY_MB, self.tr("Memory (MiB, 0 = automatic)"), integer, 0, False, 0),
             number(self.SEED, self.tr("Seed"), integer, 0, False, 0),
@@ -222,6 +224,7 @@ class RemoveClouds(CloudRemovalAlgorithm):
             reflectance_scale=inputs.number(self, parameters, self.REFLECTANCE_SCALE, context),
             reflectance_offset=inputs.number(self, parameters, self.REFLECTANCE_OFFSET, context),
             dilate=self.parameterAsInt(parameters, self.DILATE, context),
+            ensemble=self.parameterAsString(parameters, self.ENSEMBLE, context).strip(),
             device=self.parameterAsEnumString(parameters, self.DEVICE, context),
             memory_mb=self.parameterAsInt(parameters, self.MEMORY_MB, context),
             seed=self.parameterAsInt(parameters, self.SEED, context),

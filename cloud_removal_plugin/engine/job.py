@@ -70,6 +70,8 @@ class Job:
         settings: JSON object of what these kinds and 'detect' alone ask, see
             :mod:`cloud_removal_plugin.engine.preparing`, ``radar_preparation`` and ``detection``.
         training: settings of kind 'train' as JSON (:class:`cloud_removal_plugin.training.config.TrainingConfig`).
+        ensemble: published networks that may join method 'auto', or, with a minus before them, may not; 'none' = none,
+            '' = all whose weights are there.
         weights: folder of the networks' weights, '' = as :func:`weights.folder.weights_folder` finds it.
     """
 
@@ -95,6 +97,7 @@ class Job:
     clouds: str = ""
     probability: str = ""
     weights: str = ""
+    ensemble: str = ""
     page: str = ""
     training: str = ""
     restored: tuple[str, ...] = ()

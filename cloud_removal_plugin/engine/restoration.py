@@ -33,7 +33,7 @@ def restore(
     Raises:
         CloudRemovalError, Cancelled: nothing was written.
     """
-    restorer = registry.create(job.method, folder_of(job), budget_mb)
+    restorer = registry.create(job.method, folder_of(job), budget_mb, job.ensemble)
     if isinstance(restorer, Particular):
         restorer.prepare(scene.facts())
     device = devices.choose(job.device)

@@ -9,12 +9,6 @@ from ..errors import InputError
 from .protocol import Restorer
 
 
-def _auto() -> Restorer:
-    from .ensemble import SceneEnsemble
-
-    return SceneEnsemble("auto")
-
-
 def _fast() -> Restorer:
     from .ensemble import SceneEnsemble
 
@@ -45,8 +39,10 @@ def _inpainting() -> Restorer:
     return Inpainting()
 
 
+AUTO = "auto"
+"""The default: what the scene teaches, joined by the networks whose weights are there."""
+
 _METHODS: dict[str, Callable[[], Restorer]] = {
-    "auto": _auto,
     "fast": _fast,
     "gaussian": _gaussian,
     "scene_networks": _scene_networks,
@@ -57,7 +53,7 @@ _METHODS: dict[str, Callable[[], Restorer]] = {
 
 def names() -> tuple[str, ...]:
     """The methods that need nothing but the scene, the default first."""
-    return tuple(_METHODS)
+    return AUTO, *_METHODS
 
 
 def networks() -> tuple[str, ...]:
@@ -67,21 +63,26 @@ def networks() -> tuple[str, ...]:
     return NETWORKS
 
 
-def create(name: str, weights: Path | None = None, memory_mb: int = 0) -> Restorer:
+def create(name: str, weights: Path | None = None, memory_mb: int = 0, ensemble: str = "") -> Restorer:
     """The method called ``name``, not yet fitted.
 
     Args:
         name: one of :func:`names` or :func:`networks`.
         weights: folder of the networks' weights, None = the analyst's.
         memory_mb: what the job may use in MiB, 0 = a default; networks choose their windows by it.
+        ensemble: networks that may join "auto", see :class:`cloud_removal_plugin.methods.joined.JoinedEnsemble`.
 
     Raises:
-        InputError: no method has that name.
+        InputError: no method, or no network, has that name.
     """
+    if name == AUTO:
+        from .joined import JoinedEnsemble
+
+        return JoinedEnsemble(weights, memory_mb, ensemble)
     if name in _METHODS:
         return _METHODS[name]()
     if name in networks():
         from .learned import Learned
 
         return Learned(name, weights, memory_mb)
-    raise InputError(f"There is no restoration method '{name}'. Choose one of: {', '.join((*_METHODS, *networks()))}.")
+    raise InputError(f"There is no restoration method '{name}'. Choose one of: {', '.join((*names(), *networks()))}.")

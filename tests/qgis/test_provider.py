@@ -29,8 +29,8 @@ QGIS_SOURCES = sorted(path for folder in FOLDERS for path in folder.glob("*.py")
 KEYS = {
     "removeclouds": (
         "INPUT", "OTHER_DATES", "RADAR", "CLOUD_MASK", "OTHER_MASKS", "METHOD", "DATES", "EXTENT", "SENSOR",
-        "REFLECTANCE_SCALE", "REFLECTANCE_OFFSET", "DILATE", "DEVICE", "MEMORY_MB", "SEED", "OUTPUT", "UNCERTAINTY",
-        "CLOUDS", "REPORT",
+        "REFLECTANCE_SCALE", "REFLECTANCE_OFFSET", "DILATE", "ENSEMBLE", "DEVICE", "MEMORY_MB", "SEED", "OUTPUT",
+        "UNCERTAINTY", "CLOUDS", "REPORT",
     ),
     "detectclouds": (
         "INPUT", "OTHER_DATES", "METHOD", "THRESHOLD", "DILATE", "CLOUD_MASK", "DILATE_M", "OUTPUT", "PROBABILITY",
@@ -162,7 +162,7 @@ CHOICES = {
         "clearvision",
     ],
 }
-ADVANCED = {"SENSOR", "REFLECTANCE_SCALE", "REFLECTANCE_OFFSET", "DILATE", "DEVICE", "MEMORY_MB", "SEED"}
+ADVANCED = {"SENSOR", "REFLECTANCE_SCALE", "REFLECTANCE_OFFSET", "DILATE", "ENSEMBLE", "DEVICE", "MEMORY_MB", "SEED"}
 
 
 def algorithm(name: str) -> QgsProcessingAlgorithm:
