@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
-from xml.sax.saxutils import escape, quoteattr
 
 from ..errors import InputError, OutputError
 from .dates import find_date
@@ -67,7 +67,7 @@ def write_vrt(path: Path, grid: Grid, bands: Sequence[VirtualBand], tags: dict[s
 def _metadata(tags: dict[str, str]) -> str:
     if not tags:
         return ""
-    items = "".join(f"<MDI key={quoteattr(key)}>{escape(value)}</MDI>" for key, value in tags.items())
+    items = "".join(f"<MDI key="{escape(key)}">{escape(value)}</MDI>" for key, value in tags.items())
     return f"<Metadata>{items}</Metadata>"
 
 
