@@ -67,7 +67,7 @@ def write_vrt(path: Path, grid: Grid, bands: Sequence[VirtualBand], tags: dict[s
 def _metadata(tags: dict[str, str]) -> str:
     if not tags:
         return ""
-    items = "".join(f"<MDI key="{escape(key)}">{escape(value)}</MDI>" for key, value in tags.items())
+    items = "".join(f'<MDI key="{escape(key)}">{escape(value)}</MDI>' for key, value in tags.items())
     return f"<Metadata>{items}</Metadata>"
 
 
