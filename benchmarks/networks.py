@@ -165,8 +165,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="*", choices=models.names(), default=list(QUICK))
     parser.add_argument("--all", action="store_true", help="every network")
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=2, help="processes a way, and calls in each")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--bf16", action="store_true", help="also in bfloat16 (slow where the processor lacks it)")
     options = parser.parse_args(arguments)
     ways = (*WAYS, "bf16") if options.bf16 else WAYS

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import ext
 from ..errors import DependencyError, InputError
 from ..models.records import RECORDS, Record
 from ..observation import Observation, Restoration
@@ -181,6 +182,7 @@ class Learned:
                 f"{record.title} works at {record.gsd_m:g} m: the layer's pixels of {facts.pixel_m:.3g} m are "
                 "resampled for it, and its result back."
             )
+        notes += _kernel_notes(record, device, cancelled)
         radar_of = _radar_of(samples, [float(first.days[date]) for date in order], record) if needed.radar else ()
         runner = Runner(
             network=self._network(device), record=record, config=self._stored.config, wants=needed, device=device,
@@ -277,6 +279,14 @@ def _facts_of(obs: Observation) -> SceneFacts:
             name for name, plane in zip(("VV", "VH"), np.moveaxis(obs.radar, 1, 0)) if np.isfinite(plane).any()
         )
     return SceneFacts(obs.bands, obs.shape[0], None, radar, obs.pixel_m)
+
+
+def _kernel_notes(record: Record, device: str, cancelled: Callable[[], bool] | None) -> list[str]:
+    """Has the compiled kernel ready before the windows start; says so where a network that gains must do without."""
+    if device != "cpu" or record.module not in ("dsen2cr", "glfcr", "aligncr"):
+        return []
+    found = ext.load(cancelled=cancelled or (lambda: False))
+    return [] if found.compiled else [found.sentence]
 
 
 def _order(samples: Sequence[Observation], needed: Wants, record: Record) -> tuple[tuple[int, ...], list[str]]:
