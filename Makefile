@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench package ext qgis-env clean
+.PHONY: help setup demo test lint bench package ext qgis-env train-starter clean
 
 PYTHON := .venv/bin/python
 QGIS_ENV = eval "$$(tools/qgis_env.sh)"
@@ -42,6 +42,9 @@ ext: setup ## compile the kernel of the published networks now (half a minute) i
 qgis-env: ## shell exports to run qgis_process or QGIS from this checkout
 	@tools/setup.sh
 	@tools/qgis_env.sh
+
+train-starter: setup ## the starter network from the development scenes; DATA=folder (half an hour on one core)
+	@$(PYTHON) -m tools.train_starter $(if $(DATA),--data "$(DATA)")
 
 clean: ## remove what was made here, except .venv
 	rm -rf build .qgis .pytest_cache .ruff_cache .hypothesis
