@@ -3,82 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from ..bands import SENTINEL2_L1C
 from . import scaling
-from .scaling import Scaling
+from .record import Record
 
 RGB_NIR = ("blue", "green", "red", "nir")
 SEN12MSCR_WEIGHTS = "https://github.com/PatrickTUM/UnCRtainTS"
-
-
-@dataclass(frozen=True)
-class Record:
-    """An immutable record of one network.
-
-    Attributes:
-        name: what :func:`registry.create` calls it.
-        title: for people.
-        paper, link: the publication and its address.
-        module, builder: where it is implemented.
-        config: published constructor arguments.
-        sensor: sensor of the training data, with processing level.
-        bands: optical band roles in the network's order.
-        radar: ``no`` or ``required``.
-        radar_first: whether VV, VH are stacked before the optical bands.
-        dates: least and largest number of dates of one call (0 = no upper limit).
-        scaling: value ranges in and out.
-        gsd_m: ground sampling distance of the training data in metres.
-        halo: pixels of context beside a window after which its core changes by less than 1e-3 reflectance.
-        size_multiple, size_least: height and width must be a multiple of the first and at least the second.
-        parameters: trainable numbers.
-        multiply_adds: of convolutions and matrix products for 256 x 256 pixels and ``dates_counted`` dates, as counted
-            on this implementation (parts that the originals compute in vain are left out).
-        licence: of the original weights, as far as its authors state one.
-        weights: address where the authors publish the weights.
-        accuracy, accuracy_source: published figures and where they stand; empty where none was verified.
-        whole_statistics: the network sees means over the window, or its size, so that windows never join exactly.
-        window: edge in pixels of the windows that such a network was trained on and is run on; 0 = any.
-        memory_kib: KiB a pixel that one pass takes at ``dates_counted`` dates, as measured; ``memory_base``: MiB beside
-            that, weights included.
-    """
-
-    name: str
-    title: str
-    paper: str
-    link: str
-    module: str
-    builder: str
-    sensor: str
-    bands: tuple[str, ...]
-    scaling: Scaling
-    gsd_m: float
-    halo: int
-    size_multiple: int
-    size_least: int
-    parameters: int
-    multiply_adds: float
-    licence: str
-    weights: str
-    config: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    radar: str = "no"
-    radar_first: bool = False
-    dates: tuple[int, int] = (1, 1)
-    dates_counted: int = 1
-    accuracy: str = ""
-    accuracy_source: str = ""
-    whole_statistics: bool = False
-    window: int = 0
-    memory_kib: float = 10.0
-    memory_base: float = 100.0
-
-    def memory_mb(self, height: int, width: int, dates: int = 1) -> float:
-        """MiB that a pass over a window of ``dates`` frames takes; more frames than were counted take their share."""
-        share = max(dates / self.dates_counted, 1 / self.dates_counted)
-        return self.memory_base + self.memory_kib * share * height * width / 1024
 
 
 def _frozen(**config: Any) -> Mapping[str, Any]:
@@ -160,7 +93,7 @@ _UTILISE_SEN12 = {
     "bands": SENTINEL2_L1C,
     "scaling": scaling.UTILISE_SEN12MSCRTS,
     "gsd_m": 10.0,
-    "halo": 48,
+    "halo": 80,
     "size_multiple": 16,
     "size_least": 32,
     "dates_counted": 5,
@@ -336,6 +269,8 @@ _ALL = (
         dates=(5, 10),
         dates_counted=10,
         window=128,
+        memory_kib=24.8,
+        memory_base=100.0,
         parameters=7_154_755,
         multiply_adds=446.3e9,
         accuracy="PSNR 34.894 dB, RMSE 0.021 (simulated gaps, peak about 1.17)",
@@ -357,6 +292,8 @@ _ALL = (
         halo=48,
         size_multiple=16,
         size_least=16,
+        memory_kib=10.4,
+        memory_base=210.0,
         parameters=45_528_532,
         multiply_adds=468.3e9,
         licence="none stated; data for academic research only",
@@ -371,6 +308,8 @@ _ALL = (
         size_least=2,
         dates=(3, 3),
         dates_counted=3,
+        memory_kib=28.0,
+        memory_base=190.0,
         parameters=38_474_253,
         multiply_adds=7550.4e9,
         **_SEQ2POINT,
@@ -384,6 +323,8 @@ _ALL = (
         size_least=2,
         dates=(3, 3),
         dates_counted=3,
+        memory_kib=28.0,
+        memory_base=190.0,
         parameters=38_469_645,
         multiply_adds=7549.5e9,
         **_SEQ2POINT,
@@ -397,6 +338,8 @@ _ALL = (
         size_least=2,
         dates=(3, 3),
         dates_counted=3,
+        memory_kib=40.0,
+        memory_base=900.0,
         parameters=207_857_165,
         multiply_adds=18572.8e9,
         **_SEQ2POINT,
@@ -408,6 +351,8 @@ _ALL = (
         radar="required",
         halo=35,
         size_least=1,
+        memory_kib=8.6,
+        memory_base=90.0,
         parameters=19_072_397,
         multiply_adds=1249.4e9,
         **_SEQ2POINT,
