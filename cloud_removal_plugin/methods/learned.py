@@ -26,7 +26,7 @@ from .facts import SceneFacts
 from .inpainting import distance
 from .learned_inputs import RESTORERS_BY_MODULE, Wants, wants
 from .learned_trial import features, trial
-from .learned_window import Runner, lattice_of, ratio_of
+from .learned_window import Runner, lattice_of, ratio_of, side_by_side
 from .protocol import Fitted, Needs, Report
 from .sigma import SigmaModel
 
@@ -176,7 +176,15 @@ class Learned:
         order, notes = _order(samples, needed, record)
         ratio = ratio_of(facts.pixel_m, record)
         workers = 1 if pool is None or device != "cpu" else getattr(pool, "_max_workers", 1)
-        lattice = lattice_of(record, len(order), _memory(device, self._memory_mb), workers, device)
+        memory = _memory(device, self._memory_mb)
+        workers = workers if side_by_side(record, len(order), memory, workers) else 1
+        lattice = lattice_of(record, len(order), memory, workers, device)
+        taken = workers * record.memory_mb(lattice.edge, lattice.edge, len(order))
+        if taken > memory:
+            notes.append(
+                f"{record.title} takes about {taken:.0f} MB for a window of {lattice.edge} px, its smallest; the "
+                f"budget leaves {memory:.0f} MB. Raise MEMORY_MB if the job runs out of memory."
+            )
         if ratio != 1:
             notes.append(
                 f"{record.title} works at {record.gsd_m:g} m: the layer's pixels of {facts.pixel_m:.3g} m are "
@@ -190,7 +198,7 @@ class Learned:
             bands=tuple(first.bands.index(role) for role in needed.bands),
             fill=_mean([obs.optical[0] for obs in samples], 0.1),
             radar_fill=_mean([obs.radar[list(radar_of)] for obs in samples], -15.0) if needed.radar else 0.0,
-            target_date=facts.target_date, cancelled=cancelled,
+            target_date=facts.target_date, cancelled=cancelled, parallel=workers > 1,
         )  # fmt: skip
         return runner, notes
 

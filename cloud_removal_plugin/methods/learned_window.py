@@ -22,6 +22,9 @@ SAME_SIZE = 1.25
 OVERLAP_PX = 32
 """Pixels over which windows fade into each other where a network sees its whole window."""
 
+LEAST_CORE = 32
+"""Pixels that a window answers for, at least."""
+
 LEAST_FIXED = 64
 """Edge below which a network that sees its whole window is not run."""
 
@@ -46,6 +49,7 @@ class Runner:
         fill, radar_fill: what stands for missing reflectance and backscatter.
         target_date: None where dates are not known.
         cancelled: asked before every window.
+        parallel: whether the memory allows several windows at a time.
     """
 
     network: Any
@@ -63,6 +67,7 @@ class Runner:
     radar_fill: float
     target_date: date | None
     cancelled: Callable[[], bool] | None = None
+    parallel: bool = True
 
     @property
     def halo(self) -> int:
@@ -86,7 +91,8 @@ class Runner:
         """
         window = _Window(self, obs, gap, context)
         tiles = window.tiles()
-        parts = map(window.part, tiles) if pool is None or self.device != "cpu" else _spread(window.part, tiles, pool)
+        alone = pool is None or self.device != "cpu" or not self.parallel
+        parts = map(window.part, tiles) if alone else _spread(window.part, tiles, pool)
         return window.joined(zip(tiles, parts, strict=True), self.wants.variance)
 
 
@@ -246,17 +252,33 @@ def lattice_of(record: Record, frames: int, memory_mb: float, workers: int, devi
         workers: windows that are computed at the same time.
         device: "cpu" or "cuda".
     """
-    fixed = record.window > 0
-    edges = (*LARGE_EDGES, *EDGES) if device == "cuda" and not fixed else EDGES
-    if fixed:
-        usable = [edge for edge in edges if max(LEAST_FIXED, record.size_least) <= edge <= record.window]
-    else:
-        usable = [edge for edge in edges if edge >= max(2 * (record.halo + record.size_multiple), record.size_least)]
-    usable = usable or [max(edges)]
+    usable = _edges(record, device)
     fitting = [edge for edge in usable if workers * record.memory_mb(edge, edge, frames) <= memory_mb]
     edge = (fitting or usable[-1:])[0]
-    if not fixed:
+    if not record.window:
         return Lattice(edge, record.halo, record.size_multiple, record.size_least)
     fade = min(OVERLAP_PX, edge // 8)
     halo = min(record.halo, (edge // 2 - fade - record.size_multiple) // 2)
     return Lattice(edge, halo, record.size_multiple, record.size_least, fade, fixed=True)
+
+
+def _edges(record: Record, device: str) -> list[int]:
+    """Edges to choose from, the largest first; never so small that a window is nearly all surroundings."""
+    if record.window:
+        edges = [edge for edge in EDGES if max(LEAST_FIXED, record.size_least) <= edge <= record.window]
+        return edges or [record.window]
+    least = max(2 * record.halo + max(LEAST_CORE, record.size_multiple), record.size_least)
+    edges = (*LARGE_EDGES, *EDGES) if device == "cuda" else EDGES
+    return [edge for edge in edges if edge >= least] or [max(edges)]
+
+
+def side_by_side(record: Record, frames: int, memory_mb: float, workers: int) -> bool:
+    """Whether as many windows as there are workers fit the memory without getting much smaller for it."""
+    many, one = (lattice_of(record, frames, memory_mb, number, "cpu") for number in (workers, 1))
+    fits = workers * record.memory_mb(many.edge, many.edge, frames) <= memory_mb
+    return fits and (record.window > 0 or _work(many) <= 1.5 * _work(one))
+
+
+def _work(lattice: Lattice) -> float:
+    """Computed pixels for every wanted one."""
+    return (lattice.edge / (lattice.edge - 2 * lattice.halo)) ** 2

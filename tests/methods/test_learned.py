@@ -307,8 +307,12 @@ def test_windows_fit_the_memory() -> None:
     for budget in (200, 400, 1000, 6000):
         lattice = learned_window.lattice_of(record, 1, budget, 2, "cpu")
         edges.append(lattice.edge)
-        assert 2 * record.memory_mb(lattice.edge, lattice.edge) <= budget or lattice.edge < 64
+        assert 2 * record.memory_mb(lattice.edge, lattice.edge) <= budget or lattice.edge == 64
     assert edges == sorted(edges)
+    wide = models.record("seq2point")
+    assert learned_window.lattice_of(wide, 3, 100, 2, "cpu").edge >= 2 * wide.halo + 32, "not all surroundings"
+    assert learned_window.side_by_side(record, 1, 6000, 2)
+    assert not learned_window.side_by_side(wide, 3, 900, 2)
     assert edges[0] < edges[-1] == 512
     assert learned_window.lattice_of(record, 1, 40_000, 1, "cuda").edge == 1024
     assert learned_window.lattice_of(models.record("uncrtaints_mono"), 1, 9000, 2, "cpu").edge == 256
