@@ -18,8 +18,8 @@ from ..observation import Observation, Restoration
 from .context import axes
 from .covered import fit_covered
 from .dates import choose
-from .evidence import Evidence, gather
 from .estimate import Estimates, Head, arranged
+from .evidence import Evidence, gather
 from .folds import lattice_step, simulate
 from .frame import Frame, Plan, make_plan, ring
 from .inpainting import Inpainting, distance

@@ -121,3 +121,13 @@ def test_real_scenes_give_every_set(data_root: Path) -> None:
     assert {name: len(items) for name, items in found.items()} == {"FL30": 13, "TZ30": 15, "HLS": 10}
     assert found["TZ30"][0].observation.radar is not None
     assert all(22 < np.mean([cases.psnr(cases.linear(c.observation), c) for c in v]) < 38 for v in found.values())
+
+
+def test_masks_are_continued_and_never_enlarged() -> None:
+    """Single hidden pixels stay single pixels, however large the scene."""
+    mask = np.zeros((20, 30), bool)
+    mask[4, 4] = mask[11, 17] = True
+    found = cases.turned(mask, (70, 90), np.random.default_rng(5))
+    assert found.shape == (70, 90)
+    assert found.sum() >= 12
+    assert not (found[1:] & found[:-1]).any() and not (found[:, 1:] & found[:, :-1]).any()

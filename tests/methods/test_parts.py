@@ -199,3 +199,13 @@ def test_radar_features_by_what_is_there() -> None:
     assert features(single, small).shape[0] == small.count == 4
     assert plan([replace(obs, radar=None)], []) is None
     assert plan([replace(obs, radar=np.full_like(obs.radar, np.nan))], []) is None
+
+
+def test_sigma_is_held_beyond_what_simulated_gaps_show() -> None:
+    rng = np.random.default_rng(3)
+    hard = rng.uniform(0, 2, 3000).astype(np.float32)
+    errors = (np.exp(hard) * 0.01 * rng.standard_normal((2, 3000))).astype(np.float32)
+    model = fit_sigma([hard], errors, np.arange(3000) % 3)
+    inside, upper, beyond = (model.predict([np.full(5, value, np.float32)], 5) for value in (1.0, 1.95, 40.0))
+    assert (upper > 1.5 * inside).all()
+    np.testing.assert_array_equal(upper, beyond)
