@@ -269,7 +269,7 @@ def _best_noise(model: BlockGaussian, sample: Sample, number: int, plan: BlockPl
     bounds, bands = plan.bounds, plan.bands
     scores = []
     for noise in NOISES:
-        total = 0.0
+        total, count = np.zeros(len(plan.dates)), np.zeros(len(plan.dates))
         for pattern, where in groups(codes, 1 << 30):
             blocks = bits(pattern, len(plan.sizes))
             seen = np.concatenate([np.arange(bounds[b], bounds[b + 1]) for b in blocks])
@@ -280,7 +280,9 @@ def _best_noise(model: BlockGaussian, sample: Sample, number: int, plan: BlockPl
                 stop = start + plan.sizes[block]
                 if block in plan.restored:
                     residual = np.linalg.solve(precision[start:stop, start:stop], solved[start:stop])
-                    total += float(np.square(residual[:bands]).sum())
+                    total[block] += float(np.square(residual[:bands]).sum())
+                    count[block] += residual.shape[1]
                 start = stop
-        scores.append(total)
+        # the logarithm lets a date that its neighbours tell almost exactly count as much as one that nobody foresees
+        scores.append(float(np.log(total[count > 0] / count[count > 0] + 1e-12).sum()))
     return NOISES[int(np.argmin(scores))]
