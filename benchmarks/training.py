@@ -37,7 +37,7 @@ def trainer_of(data: Path, output: str, features: int, crop: int, batch: int, st
     settings: dict[str, Any] = {
         "preset": "dsen2cr-carl", "output": output, "network_config": {"feature_size": features}, "crop": crop,
         "batch": batch, "steps": steps, "workers": workers, "device": "cpu", "validate_every": 10**6,
-        "checkpoint_every": 10**6, "validation_samples": 3, "lr": 1e-4,
+        "checkpoint_every": 10**6, "validation_samples": 3, "lr": 1e-4, "threads": 1,
         "data": {"root": str(data / "sen12mscr_triplets"), "clouds": "real", "windows": 8,
                  "reflectance_scale": 1e-4, "reflectance_offset": 0.0},
     }  # fmt: skip
