@@ -155,7 +155,7 @@ def _kernel(section: str, kernel: dict[str, str]) -> list[Item]:
         return [
             Item(section, name, tr("not built yet; the first run of a published network builds it, in half a minute"))
         ]
-    cure = tr("Published networks run without it, two to three times as long. On Debian and Ubuntu: {line}").format(
+    cure = tr("Published networks run without it, but take half as long again. On Debian and Ubuntu: {line}").format(
         line="apt install g++ ninja-build"
     )
     return [Item(section, name, kernel["missing"] or kernel["text"], HINT, cure)]
