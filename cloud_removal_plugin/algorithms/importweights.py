@@ -24,6 +24,14 @@ from .base import CloudRemovalAlgorithm
 NETWORKS = ("auto", *dict.fromkeys(entry.network for entry in CHECKPOINTS))
 
 
+class FileOrFolder(QgsProcessingParameterFile):
+    """A file as QGIS knows it, which may also be the folder of a training run; the engine looks at what it is."""
+
+    def checkValueIsAcceptable(self, value: Any, context: QgsProcessingContext | None = None) -> bool:
+        """Any path will do here."""
+        return isinstance(value, str) and bool(value.strip())
+
+
 class ImportWeights(CloudRemovalAlgorithm):
     """Recognises, checks and converts a checkpoint."""
 
@@ -41,7 +49,7 @@ class ImportWeights(CloudRemovalAlgorithm):
                 self.NETWORK, self.tr("Network"), list(NETWORKS), defaultValue="auto", usesStaticStrings=True
             )
         )
-        self.add(QgsProcessingParameterFile(self.CHECKPOINT, self.tr("Checkpoint")))
+        self.add(FileOrFolder(self.CHECKPOINT, self.tr("Checkpoint")))
         self.add(
             QgsProcessingParameterFileDestination(
                 self.OUTPUT_HTML_FILE, self.tr("Report"), self.tr("HTML files (*.html)"), None, True, False

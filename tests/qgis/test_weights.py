@@ -44,8 +44,8 @@ def test_import_and_list(qgis_process, checkpoint: Path, tmp_path: Path) -> None
     folder, page, table = tmp_path / "weights", tmp_path / "report.html", tmp_path / "table.html"
     there = {VARIABLE: str(folder)}
     done = qgis_process(
-        "--json", "run", "cloudremoval:importweights", "--", f"CHECKPOINT={checkpoint}", f"OUTPUT_HTML_FILE={page}",
-        **there,
+        "--json", "run", "cloudremoval:importweights", "--", f"CHECKPOINT={checkpoint.parent}",
+        f"OUTPUT_HTML_FILE={page}", **there,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout)["results"]
