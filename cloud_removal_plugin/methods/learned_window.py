@@ -276,7 +276,9 @@ def side_by_side(record: Record, frames: int, memory_mb: float, workers: int) ->
     """Whether as many windows as there are workers fit the memory without getting much smaller for it."""
     many, one = (lattice_of(record, frames, memory_mb, number, "cpu") for number in (workers, 1))
     fits = workers * record.memory_mb(many.edge, many.edge, frames) <= memory_mb
-    return fits and (record.window > 0 or _work(many) <= 1.5 * _work(one))
+    if record.window:
+        return fits and many.edge == one.edge  # the size is part of such a network
+    return fits and _work(many) <= 1.5 * _work(one)
 
 
 def _work(lattice: Lattice) -> float:

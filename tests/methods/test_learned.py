@@ -315,6 +315,9 @@ def test_windows_fit_the_memory() -> None:
     assert learned_window.lattice_of(wide, 3, 100, 2, "cpu").edge >= 2 * wide.halo + 32, "not all surroundings"
     assert learned_window.side_by_side(record, 1, 6000, 2)
     assert not learned_window.side_by_side(wide, 3, 900, 2)
+    several = models.record("uncrtaints")
+    assert not learned_window.side_by_side(several, 3, 1200, 2), "one window of its own size before two smaller ones"
+    assert learned_window.lattice_of(several, 3, 1200, 1, "cpu").edge == 256
     assert edges[0] < edges[-1] == 512
     assert learned_window.lattice_of(record, 1, 40_000, 1, "cuda").edge == 1024
     assert learned_window.lattice_of(models.record("uncrtaints_mono"), 1, 9000, 2, "cpu").edge == 256
