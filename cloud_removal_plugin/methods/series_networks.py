@@ -18,7 +18,7 @@ from .networks import CLIP, DECAY, MANY, Network, _cycle
 UNITS = 96
 BATCH = 768
 """Samples of a step, of all dates together."""
-LEAST_OF_DATE = 48
+LEAST_OF_DATE, MOST_OF_DATE = 48, 192
 TOGETHER = 6
 """Dates that share a trunk; fourteen in one lost 0.2 dB."""
 STEPS = (300, 450)
@@ -96,7 +96,7 @@ class _Batches:
         self._rows = [np.flatnonzero(task.fold != number) for task in tasks]
         self._order = [np.zeros(0, np.int64) for _ in tasks]
         self._rng = rng
-        self.size = max(LEAST_OF_DATE, BATCH // len(tasks))
+        self.size = min(max(LEAST_OF_DATE, BATCH // len(tasks)), MOST_OF_DATE)
         self.samples = sum(len(rows) for rows in self._rows)
 
     def next(self) -> list[np.ndarray]:
