@@ -48,6 +48,7 @@ METHODS = (
     "seq2point_nosar",
     "seq2point_pairwise",
     "baseline_resnet",
+    "crsystem",
 )
 """As the engine's registry has them; those behind ``inpainting`` need imported weights."""
 

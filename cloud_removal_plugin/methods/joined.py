@@ -77,7 +77,7 @@ class FittedJoined:
             mean = self._estimate(name, runner, mine, gap, pool)
             if mean is None:
                 continue
-            bands = list(runner.bands)
+            bands = list(runner.restored)
             step = mean[:, gap] - found.reflectance[bands][:, gap]
             known = np.isfinite(step)
             change[bands] += np.where(known, weights[bands, None] * step, 0)
@@ -223,7 +223,7 @@ def _joined(
         except Failed as error:
             said.append(f"{runner.record.title} was left out: it failed on the first windows ({_short(error)}).")
             continue
-        if np.isfinite(values[list(runner.bands)]).all():
+        if np.isfinite(values[list(runner.restored)]).all():
             errors[name] = values - truth
         else:
             said.append(f"{runner.record.title} was left out: it gave no numbers for some pixels.")
@@ -232,7 +232,7 @@ def _joined(
         stack = np.stack([errors[name] for name in kept])
         weights = judging.weigh(own, stack)
         useless = [
-            k for k, name in enumerate(kept) if weights[k, list(runners[name].bands)].mean() < judging.LEAST_WEIGHT
+            k for k, name in enumerate(kept) if weights[k, list(runners[name].restored)].mean() < judging.LEAST_WEIGHT
         ]
         if not useless and judging.worth_it(own, stack, judging.stripes_of(gaps)):
             break

@@ -152,7 +152,7 @@ def of_network(runner: Runner, gaps: Gaps, pool: Executor | None) -> tuple[np.nd
         wanted[area.rows, area.cols] = gaps.hidden[area.sample][area.rows, area.cols]
         mean, _ = runner.restore(obs, wanted, pool)
         out = np.full(obs.optical[0].shape, np.nan, np.float32)
-        out[list(runner.bands)] = mean
+        out[list(runner.restored)] = mean
         return out
 
     values = _gathered(gaps, plane)

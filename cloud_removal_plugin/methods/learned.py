@@ -65,7 +65,7 @@ class FittedLearned:
     def restore(self, obs: Observation, *, pool: Executor | None = None) -> Restoration:
         """Restores the gap of one window of the region."""
         gap = obs.gap()
-        bands = list(self.runner.bands)
+        bands = list(self.runner.restored)
         shape = obs.shape[1:]
         if self.rest is not None:
             base = self.rest.restore(of_dates(obs, self.dates_used, self.rest.dates_used), pool=pool)
@@ -118,6 +118,9 @@ class Learned:
         memory_mb: what the job may use in MiB; 0 = 4096.
     """
 
+    rest_method = "fast"
+    """What fills the bands that the network does not restore."""
+
     def __init__(self, name: str, folder: Path | None = None, memory_mb: int = 0) -> None:
         self.name = name
         self._record = RECORDS[name]
@@ -129,7 +132,7 @@ class Learned:
 
     def prepare(self, facts: SceneFacts) -> None:
         """Refuse a scene that lacks what the network needs (see :class:`Particular`)."""
-        self._stored = _stored(self._record, self._folder)
+        self._stored = stored_of(self._record, self._folder)
         needed = wants(self._record, self._stored.config)
         _check(self._record, needed, facts)
         self._facts = facts
@@ -157,7 +160,7 @@ class Learned:
                 f"The error of {self._record.title} on this scene is unknown: too few pixels are clear to try it."
             )
         union = tuple(sorted({0, *runner.order, *(rest.dates_used if rest else ())}))
-        rmse = _together(found.rmse, len(runner.bands), rest, samples[0].shape[1])
+        rmse = _together(found.rmse, len(runner.restored), rest, samples[0].shape[1])
         halo = max(runner.halo, rest.needs.halo if rest else 0)
         needs = Needs(halo, runner.wants.radar, runner.wants.dates[0], self._record.bands)
         summary = f"{self._record.title} (weights {self._stored.sha256[:8]}), windows of {runner.lattice.edge} px"
@@ -207,13 +210,14 @@ class Learned:
         cancelled: Callable[[], bool] | None,
     ) -> tuple[Fitted | None, list[str]]:  # fmt: skip
         """What fills the bands that the network does not restore."""
-        left = [name for index, name in enumerate(samples[0].bands) if index not in runner.bands]
+        left = [name for index, name in enumerate(samples[0].bands) if index not in runner.restored]
         if not left:
             return None, []
         from .ensemble import SceneEnsemble
 
-        fitted = SceneEnsemble("fast").fit(samples, seed=seed, device=device, pool=pool, cancelled=cancelled)
-        note = f"{self._record.title} does not restore {', '.join(left)}; these bands are filled by the method 'fast'."
+        method = self.rest_method
+        fitted = SceneEnsemble(method).fit(samples, seed=seed, device=device, pool=pool, cancelled=cancelled)
+        note = f"{self._record.title} does not restore {', '.join(left)}; these bands are filled by '{method}'."
         return fitted, [note, *fitted.notes]
 
     def _network(self, device: str) -> Any:
@@ -224,7 +228,7 @@ class Learned:
         return self._networks[device]
 
 
-def _stored(record: Record, folder: Path) -> Stored:
+def stored_of(record: Record, folder: Path) -> Stored:
     """The weights, or a sentence that says where to get them.
 
     Raises:

@@ -34,6 +34,7 @@ class Wants:
         calendar: acquisition dates must be known.
         masked: hidden pixels of every frame are blanked; else the network sees the clouds.
         variance: it gives a variance.
+        gives: role names that it restores, in the order of ``bands``; empty = all.
     """
 
     bands: tuple[str, ...]
@@ -42,6 +43,7 @@ class Wants:
     calendar: bool = False
     masked: bool = False
     variance: bool = False
+    gives: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ def wants(record: Record, config: Mapping[str, Any]) -> Wants:
         )
     calendar = module == "utilise" or (module == "uncrtaints" and dates[1] > 1)
     masked = module in ("utilise", "clearvision_removal")
-    return Wants(record.bands, radar, dates, calendar, masked, variance)
+    gives = ("blue", "green", "red") if module == "tuacr" else ()
+    return Wants(record.bands, radar, dates, calendar, masked, variance, gives)
 
 
 def predict(network: Any, record: Record, config: Mapping[str, Any], frames: Frames, device: str) -> Predicted:
@@ -213,6 +216,11 @@ def _clearvision(network: Any, ranges: Scaling, config: Mapping[str, Any], frame
     return ranges.reflectance(move.back(out)[:, frames.target]), None
 
 
+def _crsystem(network: Any, ranges: Scaling, config: Mapping[str, Any], frames: Frames, move: _Mover) -> Predicted:
+    image, _ = network.restore(frames.optical[frames.target], frames.radar[frames.target])
+    return image, None
+
+
 _FEEDS: dict[str, Callable[..., Predicted]] = {
     "dsen2cr": _single,
     "glfcr": _single,
@@ -221,7 +229,8 @@ _FEEDS: dict[str, Callable[..., Predicted]] = {
     "uncrtaints": _uncrtaints,
     "utilise": _utilise,
     "clearvision_removal": _clearvision,
+    "tuacr": _crsystem,
 }
 
-RESTORERS_BY_MODULE = tuple(_FEEDS)
+RESTORERS_BY_MODULE = tuple(module for module in _FEEDS if module != "tuacr")
 """Modules whose networks restore by themselves; a mask network and an ensemble head do not."""

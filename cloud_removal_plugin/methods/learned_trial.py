@@ -138,7 +138,7 @@ def _tried(
     hidden = hidden & np.isfinite(clouds).all(axis=0)
     if not hidden.any():
         return None
-    bands = list(runner.bands)
+    bands = list(runner.restored)
     truth = obs.optical[0][bands][:, hidden]
     optical, cloud = obs.optical.copy(), obs.cloud.copy()
     optical[0] = np.where(hidden, clouds, optical[0])

@@ -70,6 +70,13 @@ class Runner:
     parallel: bool = True
 
     @property
+    def restored(self) -> tuple[int, ...]:
+        """The bands that it restores, as indices into the observation's."""
+        if not self.wants.gives:
+            return self.bands
+        return tuple(self.bands[self.wants.bands.index(role)] for role in self.wants.gives)
+
+    @property
     def halo(self) -> int:
         """Pixels of the scene that a window needs on all sides."""
         return int(np.ceil((self.lattice.reach + 2) / self.ratio)) + (2 if self.ratio != 1 else 0)
@@ -86,8 +93,8 @@ class Runner:
             context: pixels at the sides of ``obs`` that are there as surroundings only (not at the scene's ends).
 
         Returns:
-            float32 (C, H, W) reflectance of the network's bands, NaN where nothing was computed, and its standard
-            deviation where the network gives one.
+            float32 (C, H, W) reflectance of the bands that the network restores, NaN where nothing was computed, and
+            its standard deviation where the network gives one.
         """
         window = _Window(self, obs, gap, context)
         tiles = window.tiles()
@@ -183,7 +190,7 @@ class _Window:
         top, left = (int(np.floor(origin * ratio)) for origin in (self._row, self._col))
         bottom = min(self._lengths[0], int(np.ceil((self._row + height) * ratio)))
         right = min(self._lengths[1], int(np.ceil((self._col + width) * ratio)))
-        bands = len(self._runner.bands)
+        bands = len(self._runner.restored)
         planes = np.zeros((bands * (2 if variance else 1), bottom - top, right - left), np.float32)
         weight = np.zeros(planes.shape[1:], np.float32)
         for (row, col), part in parts:

@@ -63,11 +63,25 @@ def networks() -> tuple[str, ...]:
     return NETWORKS
 
 
+def pipelines() -> tuple[str, ...]:
+    """Published pipelines of several networks."""
+    return tuple(_PIPELINES)
+
+
+def _crsystem(weights: Path | None, memory_mb: int) -> Restorer:
+    from .crsystem import CRSystem
+
+    return CRSystem(weights, memory_mb)
+
+
+_PIPELINES: dict[str, Callable[[Path | None, int], Restorer]] = {"crsystem": _crsystem}
+
+
 def create(name: str, weights: Path | None = None, memory_mb: int = 0, ensemble: str = "") -> Restorer:
     """The method called ``name``, not yet fitted.
 
     Args:
-        name: one of :func:`names` or :func:`networks`.
+        name: one of :func:`names`, :func:`networks` or :func:`pipelines`.
         weights: folder of the networks' weights, None = the analyst's.
         memory_mb: what the job may use in MiB, 0 = a default; networks choose their windows by it.
         ensemble: networks that may join "auto", see :class:`cloud_removal_plugin.methods.joined.JoinedEnsemble`.
@@ -81,8 +95,11 @@ def create(name: str, weights: Path | None = None, memory_mb: int = 0, ensemble:
         return JoinedEnsemble(weights, memory_mb, ensemble)
     if name in _METHODS:
         return _METHODS[name]()
+    if name in _PIPELINES:
+        return _PIPELINES[name](weights, memory_mb)
     if name in networks():
         from .learned import Learned
 
         return Learned(name, weights, memory_mb)
-    raise InputError(f"There is no restoration method '{name}'. Choose one of: {', '.join((*names(), *networks()))}.")
+    known = ", ".join((*names(), *networks(), *pipelines()))
+    raise InputError(f"There is no restoration method '{name}'. Choose one of: {known}.")

@@ -48,8 +48,8 @@ KEYS = {
     "prepareradar": ("RADAR", "INPUT", "TARGET", "DATE", "PICK", "ORBIT", "SPECKLE", "LOOKS", "UNITS", "OUTPUT"),
     "removecloudsseries": (
         "INPUTS", "CLOUD_MASKS", "RADAR_SERIES", "DATES", "BANDS_PER_DATE", "METHOD", "OUTPUT_DATES", "TARGET",
-        "COMPOSITE", "EXTENT", "SENSOR", "REFLECTANCE_SCALE", "REFLECTANCE_OFFSET", "DILATE", "DEVICE", "MEMORY_MB", "SEED",
-        "LOAD", "OUTPUT", "UNCERTAINTY",
+        "COMPOSITE", "EXTENT", "SENSOR", "REFLECTANCE_SCALE", "REFLECTANCE_OFFSET", "DILATE", "DEVICE", "MEMORY_MB",
+        "SEED", "LOAD", "OUTPUT", "UNCERTAINTY",
     ),
     "checkinstallation": ("OUTPUT_HTML_FILE",),
     "importweights": ("NETWORK", "CHECKPOINT", "OUTPUT_HTML_FILE"),
@@ -101,6 +101,7 @@ CHOICES = {
         "seq2point_nosar",
         "seq2point_pairwise",
         "baseline_resnet",
+        "crsystem",
     ],
     ("removecloudsseries", "METHOD"): [
         "auto",

@@ -83,5 +83,5 @@ def test_methods_are_those_of_the_registry() -> None:
     from cloud_removal_plugin.algorithms.removeclouds import METHODS
     from cloud_removal_plugin.methods import registry
 
-    assert (*registry.names(), *registry.networks()) == METHODS
+    assert (*registry.names(), *registry.networks(), *registry.pipelines()) == METHODS
     assert NETWORKS[1:] == tuple(models.names())
