@@ -82,6 +82,8 @@ class RegionPlan:
     samples: tuple[Window, ...]
     windows: tuple[tuple[Window, bool], ...]
     """Cores in raster order, and whether each has pixels to restore."""
+    beyond: tuple[Window, ...]
+    """Each core with the border over which it fades into its successors; no border where nothing is hidden there."""
 
     @property
     def has_gap(self) -> bool:
@@ -95,8 +97,20 @@ def plan(height: int, width: int, found: Survey, core_px: int) -> list[RegionPla
     for region in regions(height, width, REGION_EDGE_PX):
         windows = tuple((core, found.counts(core)[0] > 0) for core in cores(region, core_px))
         samples = sample_windows(region, found) if any(gap for _, gap in windows) else ()
-        plans.append(RegionPlan(region, samples, windows))
+        beyond = tuple(_with_border(core, found).clip(height, width) for core, _ in windows)
+        plans.append(RegionPlan(region, samples, windows, beyond))
     return plans
+
+
+def _with_border(core: Window, found: Survey) -> Window:
+    """A core and the border over which it fades to the right and to the bottom.
+
+    Only gaps fade: where none reaches over the core's edge, the border would be read, and its blocks decoded, for
+    nothing. The right border holds the corner below it as well, which fades into the core diagonally behind.
+    """
+    right = Window(core.row, core.right, core.height + FADE_PX, FADE_PX)
+    bottom = Window(core.bottom, core.col, FADE_PX, core.width + FADE_PX)
+    return core.pad(0, 0, *(FADE_PX if found.counts(strip)[0] else 0 for strip in (bottom, right)))
 
 
 def sample_windows(region: Window, found: Survey) -> tuple[Window, ...]:
@@ -121,12 +135,12 @@ def sample_windows(region: Window, found: Survey) -> tuple[Window, ...]:
 
 
 def _around(region: Window, found: Survey) -> Window:
-    """The gaps of a region in steps of sample windows, with the border over which restored windows fade."""
+    """The gaps of a region in steps of sample windows."""
     cells = found.gap[region.row // CELL_PX : -(-region.bottom // CELL_PX)]
     rows, cols = np.nonzero(cells[:, region.col // CELL_PX : -(-region.right // CELL_PX)])
     step = SAMPLE_EDGE_PX // CELL_PX
     top, left = int(rows.min()) // step * SAMPLE_EDGE_PX, int(cols.min()) // step * SAMPLE_EDGE_PX
-    bottom, right = ((int(each.max()) // step + 1) * SAMPLE_EDGE_PX + FADE_PX for each in (rows, cols))
+    bottom, right = ((int(each.max()) // step + 1) * SAMPLE_EDGE_PX for each in (rows, cols))
     inside = Window(top, left, bottom - top, right - left).clip(region.height, region.width)
     return Window(region.row + inside.row, region.col + inside.col, inside.height, inside.width)
 

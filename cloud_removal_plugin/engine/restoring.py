@@ -105,19 +105,10 @@ class Restoring:
         for plan in row:
             self._progress.step("Restoring", fraction, "Learning from clear pixels")
             fit = self._fit(plan) if plan.has_gap else None
-            for window, gap in plan.windows:
+            for (window, gap), beyond in zip(plan.windows, plan.beyond, strict=True):
                 learned = fit if gap else None
-                tasks.append(_Task(window, self._beyond(window, plan.region, learned), learned))
+                tasks.append(_Task(window, _beyond(window, beyond, plan.region, learned), learned))
         return sorted(tasks, key=lambda task: task.window)
-
-    def _beyond(self, core: Window, region: Window, fit: RegionFit | None) -> Window:
-        """A core with the border over which it fades into its successors."""
-        if fit is None:
-            return core
-        alike = fit.fitted.needs.pixelwise
-        right = 0 if alike and core.right < region.right else FADE_PX
-        bottom = 0 if alike and core.bottom < region.bottom else FADE_PX
-        return core.pad(0, 0, bottom, right).clip(*self._scene.grid.shape)
 
     def _wide(self, beyond: Window, fit: RegionFit) -> Window:
         """What is read of a window: its core, the border over which it fades, and the method's halo."""
@@ -151,7 +142,11 @@ class Restoring:
         self.times.add("fit", since)
         used = tuple(dates[index] for index in fitted.dates_used)
         fit = RegionFit(fitted, used, int(gap.sum()), plan.region, tuple(shares))
-        wanted = [self._wide(self._beyond(core, plan.region, fit), fit) for core, gaps in plan.windows if gaps]
+        wanted = [
+            self._wide(_beyond(core, beyond, plan.region, fit), fit)
+            for (core, gaps), beyond in zip(plan.windows, plan.beyond, strict=True)
+            if gaps
+        ]
         self._kept = _reduced(samples[0], fitted.dates_used) if plan.samples[0] in wanted else None
         self.fits.append(fit)
         return fit
@@ -195,6 +190,16 @@ class Restoring:
         faded = fade.add(core, beyond.width - core.width, beyond.height - core.height, both)
         self.times.add("restore", since)
         return lambda: outputs.merge(core, raw, outside, classes, faded[:bands], faded[bands:])
+
+
+def _beyond(core: Window, beyond: Window, region: Window, fit: RegionFit | None) -> Window:
+    """A core with the border that it needs to fade; inside a region, pixels that stand alone have no seams to hide."""
+    if fit is None:
+        return core
+    alike = fit.fitted.needs.pixelwise
+    right = core.right if alike and core.right < region.right else beyond.right
+    bottom = core.bottom if alike and core.bottom < region.bottom else beyond.bottom
+    return Window(core.row, core.col, bottom - core.row, right - core.col)
 
 
 def _reduced(observation: Observation, dates: Sequence[int]) -> Observation:

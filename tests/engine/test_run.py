@@ -200,12 +200,29 @@ def test_regions_windows_and_samples_cover_the_scene():
     assert any(0 < cloud[window.slices()].mean() < 1 for window in samples)
 
 
+def test_a_window_reaches_beyond_its_core_only_where_a_gap_does():
+    cloud = np.zeros((2048, 2048), np.uint8)
+    cloud[100:200, 1000:1050] = 1  # over the right edge of the first window
+    cloud[1030:1040, 1300:1310] = 1  # below the second
+    cloud[1024, 1024] = 1  # the corner, which all four share
+    found = survey(*cloud.shape, lambda w: cloud[w.slices()], lambda *_: None)
+    (part,) = plan(*cloud.shape, found, 1024)
+    assert part.beyond[0] == Window(0, 0, 1088, 1088)
+    assert part.beyond[1] == Window(0, 1024, 1088, 1024)
+    assert part.beyond[2] == Window(1024, 0, 1024, 1088)
+    assert part.beyond[3] == Window(1024, 1024, 1024, 1024)
+    cloud[:1024] = cloud[1024] = 0
+    found = survey(*cloud.shape, lambda w: cloud[w.slices()], lambda *_: None)
+    (part,) = plan(*cloud.shape, found, 1024)
+    assert part.beyond[2] == Window(1024, 0, 1024, 1024)
+
+
 def test_gaps_that_lie_together_are_the_sample_with_their_surroundings():
     cloud = np.zeros((2300, 4500), np.uint8)
     cloud[1100:1400, 2700:2900] = 1
     region = Window(0, 2048, 2048, 2048)
     found = survey(*cloud.shape, lambda w: cloud[w.slices()], lambda *_: None)
-    assert sample_windows(region, found) == (Window(1024, 2560, 576, 576),)
+    assert sample_windows(region, found) == (Window(1024, 2560, 512, 512),)
     cloud[1024:1536, 2560:3072] = 1
     found = survey(*cloud.shape, lambda w: cloud[w.slices()], lambda *_: None)
     assert len(sample_windows(region, found)) == 4  # next to nothing is clear there
