@@ -196,15 +196,15 @@ class SeriesOutputs:
             spans: first and last day of each raster.
         """
         self._write_stack(spans)
+        names = [*self._names, STACK_NAME]  # the scratch folder holds the clouds that were found as well
         try:
             self._folder.mkdir(exist_ok=True)
-            for item in sorted(self._scratch.iterdir()):
-                if item.suffix in (".tif", ".vrt") and not item.name.startswith("."):
-                    os.replace(item, self._folder / item.name)
+            for name in names:
+                os.replace(self._scratch / name, self._folder / name)
         except OSError as error:
             if error.errno == errno.EXDEV:  # the folder is a mount of its own
-                for item in sorted(self._scratch.glob("[!.]*.*")):
-                    shutil.move(str(item), str(self._folder / item.name))
+                for name in names:
+                    shutil.move(str(self._scratch / name), str(self._folder / name))
             else:
                 raise failure(self._folder.name, str(self._folder.parent), error) from error
         return [

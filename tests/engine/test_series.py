@@ -114,6 +114,14 @@ def test_a_stack_of_dates_is_a_series(season, tmp_path, write_image) -> None:
         np.testing.assert_array_equal(read(tmp_path / "stacked" / path.name), read(path))
 
 
+def test_clouds_that_were_found_stay_out_of_the_folder(season, tmp_path) -> None:
+    images, _ = season(masks=False)
+    done(images, tmp_path, uncertainty=str(tmp_path / "sigma"))
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {f"restored_{Path(p).stem[3:].replace('-', '')}.tif" for p in images} | {"stack.vrt"}
+    assert {path.name[:6] for path in (tmp_path / "sigma").iterdir()} == {"sigma_"}
+
+
 def test_even_steps_lists_one_date_and_composites(season, tmp_path) -> None:
     images, masks = season()
     done(images, tmp_path, masks, output_dates="every 15 days", output=str(tmp_path / "even"))
