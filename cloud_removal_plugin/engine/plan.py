@@ -91,12 +91,12 @@ class RegionPlan:
         return any(gap for _, gap in self.windows)
 
 
-def plan(height: int, width: int, found: Survey, core_px: int) -> list[RegionPlan]:
-    """Cut a scene into regions, sample windows and cores; depends on the grid and the mask alone."""
+def plan(height: int, width: int, found: Survey, core_px: int, sample_px: int = SAMPLE_EDGE_PX) -> list[RegionPlan]:
+    """Cut a scene into regions, sample windows of ``sample_px`` and cores; depends on grid, mask and method alone."""
     plans = []
     for region in regions(height, width, REGION_EDGE_PX):
         windows = tuple((core, found.counts(core)[0] > 0) for core in cores(region, core_px))
-        samples = sample_windows(region, found) if any(gap for _, gap in windows) else ()
+        samples = sample_windows(region, found, sample_px) if any(gap for _, gap in windows) else ()
         beyond = tuple(_with_border(core, found).clip(height, width) for core, _ in windows)
         plans.append(RegionPlan(region, samples, windows, beyond))
     return plans
@@ -113,7 +113,7 @@ def _with_border(core: Window, found: Survey) -> Window:
     return core.pad(0, 0, *(FADE_PX if found.counts(strip)[0] else 0 for strip in (bottom, right)))
 
 
-def sample_windows(region: Window, found: Survey) -> tuple[Window, ...]:
+def sample_windows(region: Window, found: Survey, edge: int = SAMPLE_EDGE_PX) -> tuple[Window, ...]:
     """Windows on which a region is fitted.
 
     All of a small region; one window round the gaps where they lie close together (it is what is restored, so it is
@@ -124,8 +124,8 @@ def sample_windows(region: Window, found: Survey) -> tuple[Window, ...]:
     around = _around(region, found)
     if around.pixels <= WHOLE_REGION_PX and found.counts(around)[1] >= LEAST_CLEAR_SHARE * around.pixels:
         return (around,)
-    blocks = cores(region, SAMPLE_EDGE_PX, SAMPLE_EDGE_PX)
-    blocks = [Window(b.row, b.col, min(b.height, SAMPLE_EDGE_PX), min(b.width, SAMPLE_EDGE_PX)) for b in blocks]
+    blocks = cores(region, edge, edge)
+    blocks = [Window(b.row, b.col, min(b.height, edge), min(b.width, edge)) for b in blocks]
     chosen: list[Window] = []
     while blocks and len(chosen) < SAMPLE_WINDOWS:
         best = max(blocks, key=lambda block: (_worth(block, found, chosen, region), -block.row, -block.col))

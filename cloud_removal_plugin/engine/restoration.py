@@ -17,7 +17,7 @@ from .job import Job, Result
 from .masks import Masks
 from .notes import folded
 from .outputs import Outputs
-from .plan import core_px, plan, survey
+from .plan import SAMPLE_EDGE_PX, core_px, plan, survey
 from .progress import Cancel, Log, Progress, Report
 from .removal_report import drawn, write_page
 from .restoring import Restoring, figures
@@ -55,7 +55,8 @@ def restore(
         height, width = scene.grid.shape
         found = survey(height, width, lambda window: masks.read(0, window), progress.phase("Looking for gaps"))
         warnings = _check_gaps(job, scene, int(found.gap.sum()), int(found.clear.sum()))
-        plans = plan(height, width, found, core_px(budget_mb, len(scene.days), len(scene.bands)))
+        cut = core_px(budget_mb, len(scene.days), len(scene.bands))
+        plans = plan(height, width, found, cut, getattr(restorer, "sample_px", SAMPLE_EDGE_PX))
         restoring = Restoring(scene, masks, restorer, seed=job.seed, device=device, pool=threads, progress=progress)
         written = drawn(job, Path(temporary)) if job.page else job
         with Outputs(written, scene) as outputs:

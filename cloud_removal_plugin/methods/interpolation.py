@@ -226,6 +226,9 @@ class Interpolation:
     """METHOD=interpolation."""
 
     name = "interpolation"
+    sample_px = 256
+    """Edge of the windows that a large region's fit looks at: half of the usual, because pixels stand alone here and
+    the region is read for nothing but the size of the errors."""
 
     def fit(
         self,

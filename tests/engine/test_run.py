@@ -198,6 +198,9 @@ def test_regions_windows_and_samples_cover_the_scene():
     samples = sample_windows(Window(0, 0, 2048, 2048), found)
     assert len(samples) == 4
     assert any(0 < cloud[window.slices()].mean() < 1 for window in samples)
+    light = plan(2300, 2500, found, 1024, 256)[0].samples
+    assert len(light) == 4
+    assert {window[2:] for window in light} == {(256, 256)}
 
 
 def test_a_window_reaches_beyond_its_core_only_where_a_gap_does():
