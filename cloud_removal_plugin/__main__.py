@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from .engine.interpreter import ALLOCATOR
 from .engine.job import Job
 from .errors import Cancelled, CloudRemovalError, InputError
 from .training.commands import NAMES as TRAINING
@@ -85,5 +87,21 @@ def _log(level: str, text: str) -> None:
     print(f"\r{'' if level == 'info' else level + ': '}{text:<70}", file=sys.stderr)
 
 
+def with_allocator() -> None:
+    """Starts ``run`` again, once, with the worker's memory settings; those that the analyst has set are left alone.
+
+    Same process, same standard input and output: nothing was read yet. Other C libraries don't know the settings.
+    """
+    if (
+        not sys.platform.startswith("linux")
+        or sys.argv[1:2] != ["run"]
+        or all(name in os.environ for name in ALLOCATOR)
+    ):
+        return
+    again = [sys.executable, *sys.orig_argv[1:]]
+    os.execve(sys.executable, again, {**ALLOCATOR, **os.environ})  # nosec B606: ourselves
+
+
 if __name__ == "__main__":
+    with_allocator()
     sys.exit(main())

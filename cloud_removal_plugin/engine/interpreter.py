@@ -33,6 +33,9 @@ _FIXED = {
     "MALLOC_ARENA_MAX": "2",
 }
 
+ALLOCATOR = {name: value for name, value in _FIXED.items() if name.startswith("MALLOC_")}
+"""The part of it that a process cannot set for itself: the C library reads it as the process starts."""
+
 
 def find(argument: str | None = None, environment: Mapping[str, str] = os.environ) -> str:
     """Path of the Python that does the work: the variable, else ``argument``, else QGIS' own.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 
 import pytest
 
 from cloud_removal_plugin import __main__ as command_line
 from cloud_removal_plugin.engine import run as engine
+from cloud_removal_plugin.engine.interpreter import ALLOCATOR
 from cloud_removal_plugin.engine.job import Job, Result
 from cloud_removal_plugin.errors import Cancelled, GridError
 
@@ -68,3 +71,25 @@ def test_bad_job_files(capsys, tmp_path, text, sentence):
         path.write_text(text)
     assert command_line.main(["run", str(path)]) == 1
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc reads these settings")
+def test_run_starts_itself_again_once_with_the_workers_memory_settings(monkeypatch):
+    started = []
+    monkeypatch.setattr(os, "execve", lambda *call: started.append(call))
+    monkeypatch.setattr(sys, "argv", ["__main__.py", "run", "job.json"])
+    monkeypatch.setattr(sys, "orig_argv", ["python3", "-m", "cloud_removal_plugin", "run", "job.json"])
+    for name in ALLOCATOR:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "7")
+    command_line.with_allocator()
+    ((path, arguments, environment),) = started
+    assert path == arguments[0] == sys.executable
+    assert arguments[1:] == ["-m", "cloud_removal_plugin", "run", "job.json"]
+    assert environment == {**os.environ, **{k: v for k, v in ALLOCATOR.items() if k != "MALLOC_ARENA_MAX"}}
+    monkeypatch.setattr(os, "environ", environment)
+    command_line.with_allocator()
+    monkeypatch.setattr(sys, "argv", ["__main__.py", "worker"])
+    monkeypatch.setattr(os, "environ", {})
+    command_line.with_allocator()
+    assert len(started) == 1
