@@ -64,6 +64,14 @@ class Estimates:
 
 
 @dataclass
+class Taught:
+    """The Gaussian's estimate (C, n) and the head's output (K, n), float32, at pixels that teach."""
+
+    gauss: np.ndarray
+    extra: np.ndarray
+
+
+@dataclass
 class Head:
     """A linear map of [filled variables; Gaussian's estimate], folded into each pattern's matrix.
 
@@ -150,6 +158,25 @@ def evaluate(
     return out
 
 
+def teach(
+    frame: Frame, pixels: np.ndarray, gaussian: BlockGaussian, plan: Plan, head: Head, pool: Executor | None = None
+) -> Taught:
+    """Gaussian and head at pixels from which the local correction is learned: :func:`evaluate` without the rest."""
+    codes = fold_rare(frame.codes(pixels), plan.worth, least_group(len(gaussian.mean)))
+    gauss = np.empty((plan.bands, len(pixels)), np.float32)
+    extra = np.empty((len(head.constant), len(pixels)), np.float32)
+
+    def job(group: tuple[int, np.ndarray]) -> None:
+        pattern, where = group
+        _, both = _linear(frame, pixels[where], pattern, gaussian, head)
+        places: Places = slice(where[0], where[-1] + 1) if where[-1] - where[0] + 1 == len(where) else where
+        gauss[:, places], extra[:, places] = both[: plan.bands], both[plan.bands :]
+
+    jobs = groups(codes, BATCH)
+    list(map(job, jobs) if pool is None else pool.map(job, jobs))
+    return Taught(gauss, extra)
+
+
 def _moved(finish: Finish | None, order: np.ndarray) -> Finish | None:
     """``finish`` for a list that was brought into another order."""
     if finish is None:
@@ -176,6 +203,18 @@ def _pack(members: list[tuple[int, slice]]) -> list[list[tuple[int, slice]]]:
     return jobs
 
 
+def _linear(
+    frame: Frame, pixels: np.ndarray, pattern: int, gaussian: BlockGaussian, head: Head
+) -> tuple[dict[int, np.ndarray], np.ndarray]:
+    """What a pattern sees at some pixels, (C, n) by block; Gaussian and head's output (C + K, n) from it."""
+    pieces = {b: np.take(frame.blocks[b], pixels, axis=1) for b in bits(pattern, len(frame.blocks))}
+    observed = np.concatenate(list(pieces.values())) if pieces else np.zeros((0, len(pixels)), np.float32)
+    matrix, offset = head.folded(gaussian, pattern)
+    both = matrix @ observed
+    both += offset
+    return pieces, both
+
+
 def _one_pattern(
     frame: Frame,
     pixels: np.ndarray,
@@ -189,19 +228,15 @@ def _one_pattern(
 ) -> None:
     """Estimates of pixels that share a pattern, written to the places ``where`` of ``out``."""
     bands = plan.bands
-    blocks = bits(pattern, len(frame.blocks))
-    pieces = {b: np.take(frame.blocks[b], pixels, axis=1) for b in blocks}
-    observed = np.concatenate(list(pieces.values())) if pieces else np.zeros((0, len(pixels)), np.float32)
+    pieces, both = _linear(frame, pixels, pattern, gaussian, head)
     given = gaussian.conditional(pattern)
-    matrix, offset = head.folded(gaussian, pattern)
-    both = matrix @ observed
-    both += offset
     gauss = both[:bands]
     out.gauss[:, where] = gauss
     out.log_deviation[:, where] = given.log_deviation[:, None]
     if len(out.extra):
         out.extra[:, where] = finish(where, gauss, both[bands:]) if finish else both[bands:]
     if len(out.fill):
+        observed = np.concatenate(list(pieces.values())) if pieces else np.zeros((0, len(pixels)), np.float32)
         out.fill[:, where] = given.fill[:-bands] @ observed + given.offset[:-bands, None]
     dates = len(plan.days)
     view = np.array([[b in pieces] for b in range(dates)], bool).reshape(dates, 1)

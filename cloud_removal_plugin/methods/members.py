@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .context import context
-from .estimate import Estimates, Head, Places, arranged, evaluate
+from .estimate import Estimates, Head, Places, Taught, arranged, evaluate, teach
 from .frame import Frame, Plan
 from .gaussian import BlockGaussian
 from .interpolation import ages as months
@@ -125,7 +125,7 @@ class WindowEstimator:
         """The local correction learned on the window's clear pixels."""
         frame, model = self.frame, self.model
         teachers = arranged(frame, teaching_pixels(frame.gap, frame.clear, THIN), model.plan, len(model.gaussian.mean))
-        found = evaluate(frame, teachers, model.gaussian, model.plan, head=model.local, pool=self.pool)
+        found = teach(frame, teachers, model.gaussian, model.plan, model.local, self.pool)
         return local_ridge(frame, teachers, found, 1 / THIN**2)
 
     def __call__(self, number: int) -> tuple[Estimates, dict[str, np.ndarray]]:
@@ -173,7 +173,7 @@ def pixel_ages(frame: Frame, pixels: np.ndarray, plan: Plan) -> np.ndarray:
     return months(*neighbours(frame.seen[:dates, pixels], plan.days), plan.days)
 
 
-def local_ridge(frame: Frame, teachers: np.ndarray, found: Estimates, density: float) -> LocalRidge:
+def local_ridge(frame: Frame, teachers: np.ndarray, found: Taught, density: float) -> LocalRidge:
     """The local correction from what the Gaussian leaves at clear pixels; ``found.extra`` holds components."""
     width = frame.shape[1]
     residual = np.take(frame.target, teachers, axis=1) - found.gauss

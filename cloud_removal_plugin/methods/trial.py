@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .context import context
-from .estimate import Estimates, Head, evaluate
+from .estimate import Estimates, Head, evaluate, teach
 from .frame import Frame, Plan, ring
 from .gaussian import NOISES, ROUNDS, BlockGaussian, fit_gaussian
 from .inpainting import distance
@@ -158,19 +158,15 @@ def estimate_parts(
     heads = [Head(*component_head(model)) if local else None for model in models]
     for part in parts:
         frame, number = frames[part.frame], min(part.number, len(models) - 1)
-        pixels, teachers = part.pixels, np.zeros(0, np.int64)
-        if local:
+        pixels, model, head = part.pixels, models[number], heads[number]
+        part.estimates = evaluate(frame, pixels, model, plan, head=head, fill=fill, pool=pool)
+        gauss = part.estimates.gauss
+        if head is not None:
             thin = 2 if step == 1 else 1
             rows, cols = np.nonzero(part.known[::thin, ::thin])
             teachers = rows * thin * step * frame.shape[1] + cols * thin * step
-        found = evaluate(
-            frame, np.concatenate((pixels, teachers)), models[number], plan, head=heads[number], fill=fill, pool=pool
-        )
-        count = len(pixels)
-        part.estimates = found.at(slice(count))
-        gauss = part.estimates.gauss
-        if local:
-            ridge = local_ridge(frame, teachers, found.at(slice(count, None)), 1 / (thin * step) ** 2)
+            taught = teach(frame, teachers, model, plan, head, pool)
+            ridge = local_ridge(frame, teachers, taught, 1 / (thin * step) ** 2)
             gauss = gauss + ridge.predict(pixels // frame.shape[1], pixels % frame.shape[1], part.estimates.extra)
         part.members = {"interpolation": part.estimates.interp, "gaussian": gauss}
 
