@@ -190,7 +190,7 @@ def _member(regions: Sequence[Region], name: str) -> tuple[np.ndarray, np.ndarra
 
 def _overall(regions: Sequence[Region], name: str) -> float | None:
     found = _member(regions, name) if regions else None
-    return None if found is None else float(found[0].mean())
+    return None if found is None else _over_bands(found[0])
 
 
 def _names(regions: Sequence[Region]) -> list[str]:
@@ -205,17 +205,17 @@ def _expected(regions: Sequence[Region]) -> Section:
     """Error of the mixture and of everything alone, in simulated gaps."""
     mixture = _pooled(regions, [region.mixture_rmse for region in regions], True)
     mae = _pooled(regions, [region.mixture_mae for region in regions], False)
-    rows = [["The mixture that was used", reflectance(mae.mean()), reflectance(mixture.mean()), _decibel(mixture), ""]]
-    shown = [("The mixture", float(mixture.mean()))]
+    rmse = _over_bands(mixture)
+    rows = [["The mixture that was used", reflectance(mae.mean()), reflectance(rmse), _decibel(mixture), ""]]
+    shown = [("The mixture", rmse)]
     for name in _names(regions):
         found = _member(regions, name)
         if found is None:
             continue
         title = _title(name) + (" (baseline)" if name in BASELINES else "")
-        rows.append(
-            [title, reflectance(found[1].mean()), reflectance(found[0].mean()), _decibel(found[0]), percent(found[2])]
-        )
-        shown.append((title, float(found[0].mean())))
+        rmse = _over_bands(found[0])
+        rows.append([title, reflectance(found[1].mean()), reflectance(rmse), _decibel(found[0]), percent(found[2])])
+        shown.append((title, rmse))
     chart = plots.bars(
         [name for name, _ in shown], [value for _, value in shown], "RMSE (reflectance)", ["The mixture"]
     )
@@ -232,8 +232,13 @@ def _expected(regions: Sequence[Region]) -> Section:
     return Section("What error to expect", lead, blocks)
 
 
+def _over_bands(rmse: np.ndarray) -> float:
+    """RMSE over all values, from that of each band (C,)."""
+    return float(np.sqrt(np.mean(np.square(rmse))))
+
+
 def _decibel(rmse: np.ndarray) -> str:
-    square = float(np.mean(np.square(rmse)))
+    square = _over_bands(rmse) ** 2
     return number(-10 * np.log10(square) if square > 0 else None, "{:.1f}")
 
 

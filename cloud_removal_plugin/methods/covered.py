@@ -23,7 +23,7 @@ from .interpolation import ages, neighbours, scene_mean
 from .membrane import spread
 from .patterns import bits, encode, groups
 from .protocol import Needs
-from .sigma import SigmaModel, fit_sigma
+from .sigma import SigmaModel, fit_sigma, overall
 
 SAMPLES = 6_000
 RANGES = (8.0, 20.0, 50.0, 120.0, 300.0)
@@ -194,7 +194,7 @@ def fit_covered(samples: Sequence[Observation], plan: Plan, seed: tuple[int, ...
         deviation = deviation[:, np.isfinite(deviation).all(axis=0)]
         if deviation.shape[1]:
             fitted.expected_bands = np.sqrt(np.mean(deviation.astype(np.float64) ** 2, axis=1))
-            fitted.expected_rmse = float(fitted.expected_bands.mean())
+            fitted.expected_rmse = overall(fitted.expected_bands)
     return fitted
 
 

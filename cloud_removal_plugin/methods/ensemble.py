@@ -27,7 +27,7 @@ from .local_correction import component_head
 from .members import MARGIN, JointNetworks, SceneModel, WindowEstimator
 from .membrane import spread
 from .protocol import Fitted, Needs, Report
-from .sigma import SigmaModel, fit_sigma, log_size
+from .sigma import SigmaModel, fit_sigma, log_size, overall
 from .stack import stack_weights
 from .trial import (
     EM_SAMPLES,
@@ -289,7 +289,7 @@ class SceneEnsemble:
         basis = principal(np.einsum("mc,mcn->cn", weights, trial.rims[rows]))
         features = _trial_features(trial, trial.truth + stacked, correction)
         sigma = fit_sigma(features, stacked, trial.fold) if stacked.shape[1] >= 50 else None
-        rmse = float(np.sqrt(np.mean(np.square(stacked, dtype=np.float64), axis=1)).mean()) if sigma else None
+        rmse = overall(stacked) if sigma else None
         summary = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(names, weights.mean(axis=1), strict=True))
         announced = sigma.predict(features, stacked.shape[1]) if sigma else None
         mixed = dict(zip(names, weights, strict=True))
@@ -339,7 +339,7 @@ def _with_doubt(
         note = "Most of the gap lies far from clear pixels, where nothing shows how large the error is."
         return replace(fitted, reach=reach, beyond=alone, expected_rmse=None, notes=(*fitted.notes, note))
     beyond = np.maximum(other.expected_bands, fitted.sigma.rmse).astype(np.float32)
-    rmse = float(np.sqrt((1 - doubt) * fitted.sigma.rmse**2 + doubt * beyond**2).mean())
+    rmse = overall(np.sqrt((1 - doubt) * fitted.sigma.rmse**2 + doubt * beyond**2))
     note = "Much of the gap lies far from clear pixels; the error there is judged from the differences between dates."
     return replace(fitted, reach=reach, beyond=beyond, expected_rmse=rmse, notes=(*fitted.notes, note))
 

@@ -15,7 +15,7 @@ from .folds import lattice_step, simulate
 from .interpolation import SAMPLES, scene_mean
 from .membrane import spread
 from .protocol import Needs, Report
-from .sigma import SigmaModel, fit_sigma
+from .sigma import SigmaModel, fit_sigma, overall
 
 REACH = 64
 """Pixels of surroundings that a window should bring: farther clear pixels hardly change the inside."""
@@ -76,7 +76,7 @@ class Inpainting:
         errors, far, fold = _trial(samples, seed, pool)
         known = errors.shape[1] >= 50
         model = fit_sigma([np.log1p(far)], errors, fold) if known else None
-        rmse = float(np.sqrt(np.mean(np.square(errors, dtype=np.float64), axis=1)).mean()) if known else None
+        rmse = overall(errors) if known else None
         notes = () if known else ("Too few clear pixels to measure the inpainting's error; it is unknown.",)
         return FittedInpainting(
             Needs(REACH, False, 1), (0,), rmse, "inpainting 1.00", notes, model, scene_mean(samples)

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..observation import Observation, Restoration
 from .folds import lattice_step, simulate
 from .protocol import Needs, Report
-from .sigma import SigmaModel, fit_sigma, log_size
+from .sigma import SigmaModel, fit_sigma, log_size, overall
 
 MONTH = 30.0
 """Days by which ages are divided when they serve as features."""
@@ -246,7 +246,7 @@ class Interpolation:
         errors, features, fold = _trial(samples, seed)
         count = errors.shape[1]
         model = fit_sigma(features, errors, fold) if count >= 50 else None
-        rmse = float(np.sqrt(np.mean(np.square(errors, dtype=np.float64), axis=1)).mean()) if count >= 50 else None
+        rmse = overall(errors) if count >= 50 else None
         notes = [] if model else ["Too few clear pixels to measure the interpolation's error; it is unknown."]
         fallback = scene_mean(samples)
         dates = tuple(range(samples[0].shape[0]))

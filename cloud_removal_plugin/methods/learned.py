@@ -360,4 +360,4 @@ def _together(rmse: float | None, bands: int, rest: Fitted | None, all_bands: in
         return rmse
     if rest.expected_rmse is None:
         return None
-    return (rmse * bands + rest.expected_rmse * (all_bands - bands)) / all_bands
+    return float(np.sqrt((rmse**2 * bands + rest.expected_rmse**2 * (all_bands - bands)) / all_bands))

@@ -12,7 +12,7 @@ from ..observation import Observation
 from .inpainting import distance
 from .learned_tiles import spans
 from .learned_window import Runner
-from .sigma import SigmaModel, fit_sigma, log_size
+from .sigma import SigmaModel, fit_sigma, log_size, overall
 
 TRIES = 8
 ENOUGH = 2000
@@ -61,7 +61,7 @@ def trial(runner: Runner, samples: Sequence[Observation], seed: tuple[int, ...],
     # every third stripe of pixels sets the scale, the others the shape
     fold = (np.arange(count) * 9 // count) % 3
     model = fit_sigma(merged, errors, fold)
-    return Found(model, float(np.sqrt(np.mean(np.square(errors, dtype=np.float64), axis=1)).mean()))
+    return Found(model, overall(errors))
 
 
 def _windows(

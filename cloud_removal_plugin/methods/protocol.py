@@ -40,7 +40,7 @@ class Fitted(Protocol):
         needs: what ``restore`` wants to see.
         dates_used: ascending indices into the observation's dates (0 = target, always first) that ``restore``
             reads; it takes observations with all dates or reduced to these, in this order.
-        expected_rmse: reflectance, mean over bands, from simulated gaps; None = unknown.
+        expected_rmse: reflectance, over all values of all bands, from simulated gaps; None = unknown.
         summary: one line for the log, such as the weights of the members.
         notes: sentences for the log.
     """

@@ -12,6 +12,7 @@ from ..errors import Cancelled, InputError
 from ..observation import HIDDEN_FROM, Observation, Restoration
 from . import harmonic, whittaker
 from .protocol import Report
+from .sigma import overall
 from .visible import fill_linear
 
 Curve = Callable[[np.ndarray, np.ndarray, np.ndarray, float], np.ndarray]
@@ -118,7 +119,7 @@ class SeriesCurve:
                 best = (total, strength, squared)
         _, strength, squared = best
         rmse = _rmse(squared)
-        expected = {date: float(rmse[date].mean()) for date in dates if np.isfinite(rmse[date]).all()}
+        expected = {date: overall(rmse[date]) for date in dates if np.isfinite(rmse[date]).all()}
         summary = f"{self.name} 1.00" if len(strengths) == 1 else f"{self.name} 1.00, strength {strength:g}"
         return FittedCurve(0, expected, summary, (), curve, strength, rmse)
 

@@ -44,7 +44,7 @@ from .series_trial import (
     surroundings,
     taught_ridge,
 )
-from .sigma import SigmaModel, fit_sigma
+from .sigma import SigmaModel, fit_sigma, overall
 from .stack import stack_weights
 
 HALO = TILE
@@ -350,7 +350,7 @@ class SeriesEnsemble:
         if error.shape[1] < 50:
             return model, None
         model.sigma = fit_sigma(_features(judged.members, judged), error, judged.fold)
-        return model, float(np.sqrt(np.mean(np.square(error, dtype=np.float64), axis=1)).mean())
+        return model, overall(error)
 
 
 def _spectral_cov(model: SeriesGaussian) -> np.ndarray:

@@ -32,6 +32,11 @@ def log_size(values: np.ndarray) -> np.ndarray:
     return np.log(np.abs(values) + np.float32(_SMALL))
 
 
+def overall(errors: np.ndarray) -> float:
+    """Root mean square of errors (C, n), or of the bands' root mean squares (C,): what RMSE over all values is."""
+    return float(np.sqrt(np.mean(np.square(errors, dtype=np.float64))))
+
+
 @dataclass(frozen=True)
 class SigmaModel:
     """Standard deviation of a restoration from features.
