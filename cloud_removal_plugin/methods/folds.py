@@ -16,7 +16,7 @@ SHARE = 0.25
 """Share of the clear pixels that each simulated gap hides."""
 LATTICE_PIXELS = 150_000
 """The fit looks at every s-th row and column, so that no more pixels than about these are looked at; twice as many gain
-nothing (-0.16 to +0.09 dB on regions of 512 and 1024 px)."""
+nothing (-0.16 to +0.09 dB on mosaics, regions of 512 and 1024 px)."""
 _TRIES = 16
 _SPARSE = 0.002
 """A gap smaller than this share of the window says too little about the form of gaps; blobs are drawn then."""
