@@ -99,7 +99,7 @@ def with_allocator() -> None:
     ):
         return
     again = [sys.executable, *sys.orig_argv[1:]]
-    os.execve(sys.executable, again, {**ALLOCATOR, **os.environ})  # nosec B606: ourselves
+    os.execve(sys.executable, again, {**ALLOCATOR, **os.environ})  # nosec B606
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import json
 import os
 import queue
 import signal
-import subprocess  # nosec B404 - starts our own worker, never a shell
+import subprocess  # nosec B404
 import sys
 import tempfile
 import threading
@@ -82,7 +82,8 @@ class Child:
         """
         hidden = getattr(subprocess, "CREATE_NO_WINDOW", 0)
         try:
-            process = subprocess.Popen(  # nosec B603 - a list of arguments, the interpreter is the analyst's choice
+            # never a shell: a list of arguments, and the interpreter is the analyst's choice
+            process = subprocess.Popen(  # nosec B603
                 self._arguments,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -13,7 +13,7 @@ import os
 import platform
 import shutil
 import signal
-import subprocess  # nosec B404 - starts our own child, never a shell
+import subprocess  # nosec B404
 import sys
 import tempfile
 import time
@@ -172,7 +172,8 @@ def _run_child(part: Path, cancelled: Callable[[], bool]) -> None:
     folders = [str(Path(__file__).resolve().parents[2]), str(Path(torch.__file__).resolve().parents[1])]
     environment = {**os.environ, "PATH": search_path(), "MAX_JOBS": os.environ.get("MAX_JOBS", "2")}
     with (part / "log").open("w+", encoding="utf-8", errors="replace") as log:
-        child = subprocess.Popen(  # nosec B603 - a list of arguments, this interpreter
+        # never a shell: a list of arguments, this interpreter
+        child = subprocess.Popen(  # nosec B603
             [sys.executable, "-I", "-c", _BOOTSTRAP, *folders, PACKAGE, str(part)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=part, env=environment,
             start_new_session=True,
