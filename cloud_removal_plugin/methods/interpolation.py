@@ -149,14 +149,16 @@ def _weighted(
     dates = np.flatnonzero(table[:, used].any(axis=1))
     whole = isinstance(inner, slice)
     total = out if whole else np.empty((len(out), len(code)), np.float32)
-    total[:] = 0
+    if not len(dates):
+        total[:] = 0
     scratch = np.empty(total.shape, np.float32)
     weights = [np.take(table[date], code) for date in dates]
     with np.errstate(invalid="ignore"):  # 0 x inf
-        for date, weight in zip(dates, weights, strict=True):
+        for number, (date, weight) in enumerate(zip(dates, weights, strict=True)):
             image = optical[date][:, lies] if isinstance(lies, slice) else np.take(optical[date], lies, axis=1)
-            np.multiply(image, weight, out=scratch)
-            total += scratch
+            np.multiply(image, weight, out=scratch if number else total)
+            if number:
+                total += scratch
         lost = np.zeros(0, int) if np.isfinite(total.sum()) else np.flatnonzero(~np.isfinite(total.sum(axis=0)))
     if lost.size:  # hidden pixels without data: their weight is 0, but 0 x NaN is NaN
         places = np.arange(lies.start, lies.stop)[lost] if isinstance(lies, slice) else lies[lost]
