@@ -159,7 +159,8 @@ def _weighted(
             np.multiply(image, weight, out=scratch if number else total)
             if number:
                 total += scratch
-        lost = np.zeros(0, int) if np.isfinite(total.sum()) else np.flatnonzero(~np.isfinite(total.sum(axis=0)))
+        # the largest number is NaN if any is, and is found sooner than the sum
+        lost = np.zeros(0, int) if np.isfinite(total.max()) else np.flatnonzero(~np.isfinite(total.sum(axis=0)))
     if lost.size:  # hidden pixels without data: their weight is 0, but 0 x NaN is NaN
         places = np.arange(lies.start, lies.stop)[lost] if isinstance(lies, slice) else lies[lost]
         total[:, lost] = 0
