@@ -27,7 +27,7 @@ PATIENCE_S = 120.0
 """A cold disk takes a minute to give PyTorch."""
 NEEDED = ("numpy", "scipy", "rasterio")
 USEFUL = {
-    "torch": "METHOD=auto trains small networks on the scene with it and is about a decibel better; without it: fast.",
+    "torch": "The published networks need it; without it every other method works.",
     "s2cloudless": "Its model finds clouds in Sentinel-2 L1C; without it rules do.",
     "lightgbm": "It runs the model of s2cloudless; without it rules find the clouds.",
     "matplotlib": "It draws the plots of the reports; without it REPORT cannot be written.",

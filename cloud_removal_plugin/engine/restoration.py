@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..evaluation.page import check_needed
 from ..methods import registry
-from ..methods.facts import Particular
+from ..methods.facts import Economical, Particular
 from ..raster.parts import scratch_prefix
 from . import device as devices
 from .job import Job, Result
@@ -55,6 +55,8 @@ def restore(
         height, width = scene.grid.shape
         found = survey(height, width, lambda window: masks.read(0, window), progress.phase("Looking for gaps"))
         warnings = _check_gaps(job, scene, int(found.gap.sum()), int(found.clear.sum()))
+        if isinstance(restorer, Economical):
+            log("info", restorer.judge_cost(int(found.gap.sum())))
         cut = core_px(budget_mb, len(scene.days), len(scene.bands))
         plans = plan(height, width, found, cut, getattr(restorer, "sample_px", SAMPLE_EDGE_PX))
         restoring = Restoring(scene, masks, restorer, seed=job.seed, device=device, pool=threads, progress=progress)

@@ -29,6 +29,19 @@ class SceneFacts:
 
 
 @runtime_checkable
+class Economical(Protocol):
+    """A method that does less where much is hidden."""
+
+    def judge_cost(self, hidden: int) -> str:
+        """Decides what the number of hidden pixels allows; called before any fit.
+
+        Returns:
+            A sentence for the log: which, and why.
+        """
+        ...
+
+
+@runtime_checkable
 class Particular(Protocol):
     """A method that not every scene suits."""
 

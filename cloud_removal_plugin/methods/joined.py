@@ -27,8 +27,11 @@ from .learned import NETWORKS, Learned, of_dates
 from .learned_window import Runner
 from .protocol import Fitted, Needs, Report
 
-BASE = "auto"
-"""The scene ensemble that the networks join."""
+BASE, LIGHT = "auto", "fast"
+"""The scene ensembles that the networks join: with small networks trained on the scene, and without."""
+
+BEARABLE_PX = 50_000_000
+"""Hidden pixels up to which small networks are trained on the scene; with them a scene takes about 60 % longer."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,15 @@ class JoinedEnsemble:
         self._wanted, self._named = chosen(choice)
         self._guests: dict[str, Learned] = {}
         self._said: list[str] = []
+        self._light = False
+
+    def judge_cost(self, hidden: int) -> str:
+        """Whether small networks are trained on the scene (see :class:`Economical`)."""
+        self._light = hidden > BEARABLE_PX
+        much, most = f"{hidden / 1e6:.3g} million pixels are hidden", f"{BEARABLE_PX / 1e6:.0f} million"
+        if self._light:
+            return f"auto works as 'fast': {much}, and beyond {most} networks trained on the scene would take too long."
+        return f"auto trains small networks on the scene: {much}, and up to {most} the time is bearable."
 
     def prepare(self, facts: SceneFacts) -> None:
         """Finds the networks that can take part (see :class:`Particular`).
@@ -158,7 +170,8 @@ class JoinedEnsemble:
     ) -> Fitted:
         """Learns the region (see :class:`Restorer`)."""
         again = {"seed": seed, "device": device, "pool": pool, "cancelled": cancelled}
-        scene = SceneEnsemble(BASE)
+        kind = LIGHT if self._light else BASE
+        scene = SceneEnsemble(kind)
         if not self._guests:
             base = scene.fit(samples, report=report, **again)
             return base if not self._said else _with_notes(base, self._said)
@@ -179,7 +192,7 @@ class JoinedEnsemble:
         if gaps is None or sum(int(hidden.sum()) for hidden in gaps.hidden) < judging.LEAST:
             said.append("Too few pixels are clear to judge the published networks here; none takes part.")
             return _with_notes(base, said)
-        blind = SceneEnsemble(BASE).fit(gaps.samples, **again)
+        blind = SceneEnsemble(kind).fit(gaps.samples, **again)
         return _joined(base, blind, runners, gaps, samples, pool, said)
 
 

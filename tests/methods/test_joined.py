@@ -164,6 +164,15 @@ def test_names_that_the_analyst_gives(land, weights: Path, tmp_path: Path) -> No
     assert not isinstance(fit(obs, weights, "none"), FittedJoined)
 
 
+def test_networks_are_trained_on_the_scene_while_the_cost_is_bearable(land, monkeypatch) -> None:
+    monkeypatch.setattr(joined, "BASE", "auto")
+    obs, _ = land
+    for hidden, words, member in ((4_000_000, "4 million pixels", True), (60_000_000, "as 'fast': 60 million", False)):
+        made = registry.create("auto", None, 1024, "none")
+        assert words in made.judge_cost(hidden)
+        assert ("networks" in made.fit([obs], seed=SEED).summary) == member
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 3), st.floats(0.1, 3.0))
 def test_weights_are_shares(seed: int, networks: int, size: float) -> None:
