@@ -6,7 +6,7 @@ run on a machine without torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -44,6 +44,17 @@ class Observation:
     def shape(self) -> tuple[int, int, int, int]:
         """(T, C, H, W)."""
         return self.optical.shape  # type: ignore[return-value]
+
+    def cut(self, rows: slice, cols: slice) -> Observation:
+        """A part of the window, without a copy; both slices have a start."""
+        return replace(
+            self,
+            optical=self.optical[:, :, rows, cols],
+            cloud=self.cloud[:, rows, cols],
+            radar=None if self.radar is None else self.radar[:, :, rows, cols],
+            row=self.row + rows.start,
+            col=self.col + cols.start,
+        )
 
     def seen(self) -> np.ndarray:
         """bool (T, H, W): True where a date shows the surface in every band (not hidden, not NaN)."""

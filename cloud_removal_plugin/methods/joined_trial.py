@@ -121,11 +121,7 @@ def of_ensemble(fitted: Fitted, gaps: Gaps, pool: Executor | None) -> tuple[np.n
         obs = gaps.samples[area.sample]
         rows = slice(max(0, area.rows.start - MARGIN_PX), area.rows.stop + MARGIN_PX)
         cols = slice(max(0, area.cols.start - MARGIN_PX), area.cols.stop + MARGIN_PX)
-        part = replace(
-            obs, optical=obs.optical[:, :, rows, cols], cloud=obs.cloud[:, rows, cols],
-            radar=None if obs.radar is None else obs.radar[:, :, rows, cols],
-            row=obs.row + rows.start, col=obs.col + cols.start,
-        )  # fmt: skip
+        part = obs.cut(rows, cols)
         bands = obs.shape[1]
         out = np.full((2 * bands, *obs.shape[2:]), np.nan, np.float32)
         found = fitted.restore(of_dates(part, tuple(range(obs.shape[0])), fitted.dates_used), pool=pool)

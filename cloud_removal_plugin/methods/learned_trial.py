@@ -86,11 +86,7 @@ def _windows(
         mask = np.zeros_like(hidden)
         mask[inner] = hidden[inner]
         obs = samples[number]
-        part = replace(
-            obs, optical=obs.optical[(slice(None), slice(None), *outer)], cloud=obs.cloud[(slice(None), *outer)],
-            radar=None if obs.radar is None else obs.radar[(slice(None), slice(None), *outer)],
-            row=obs.row + outer[0].start, col=obs.col + outer[1].start,
-        )  # fmt: skip
+        part = obs.cut(*outer)
         clouds = obs.optical[0][:, rows[outer[0]][:, None], cols[outer[1]]]
         out.append((part, mask[outer], clouds))
     return out

@@ -42,6 +42,11 @@ class Placement:
         """A scene window in the layer's pixels."""
         return Window(window.row + self.row, window.col + self.col, window.height, window.width)
 
+    def covered(self, window: Window, shape: tuple[int, int]) -> Window:
+        """The part of a scene window that the layer's pixels, ``shape`` of them, cover; in scene pixels."""
+        source = self.source(window).clip(*shape)
+        return Window(source.row - self.row, source.col - self.col, source.height, source.width)
+
     def resampling(self, kind: str) -> Resampling:
         """How values ("values"), classes ("classes") or smooth probabilities ("smooth") are warped."""
         if kind == "classes":

@@ -76,9 +76,8 @@ class CategoryReader:
         out = np.full((window.height, window.width), UNKNOWN, np.int32)
         inside = window.clip(*self._shape)
         if self.same_grid:
-            source = self._placement.source(inside).clip(*self.info.shape)
-            row, col = source.row - self._placement.row, source.col - self._placement.col
-            inside = Window(row, col, source.height, source.width)
+            inside = self._placement.covered(inside, self.info.shape)
+            source = self._placement.source(inside)
         else:
             source = inside
         if not source.pixels:

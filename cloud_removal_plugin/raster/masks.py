@@ -259,9 +259,7 @@ class MaskReader:
         out = np.full((window.height, window.width), NO_DATA, np.uint8)
         inside = window.clip(*self.grid.shape)
         if self.same_grid and inside.pixels:
-            source = self._placement.source(inside).clip(*self.info.shape)
-            row, col = source.row - self._placement.row, source.col - self._placement.col
-            inside = Window(row, col, source.height, source.width)
+            inside = self._placement.covered(inside, self.info.shape)
         if not inside.pixels:
             return out
         try:

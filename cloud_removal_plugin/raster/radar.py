@@ -161,11 +161,10 @@ class RadarReader:
         return sorted({b for a in self.acquisitions for b in (a.vv, a.vh) if b is not None})
 
     def _same(self, inside: Window) -> tuple[np.ndarray | None, Window]:
-        source = self._placement.source(inside).clip(*self.info.shape)
-        row, col = source.row - self._placement.row, source.col - self._placement.col
-        if not source.pixels:
+        covered = self._placement.covered(inside, self.info.shape)
+        if not covered.pixels:
             return None, inside
-        return self._db(self._valid(source)), Window(row, col, source.height, source.width)
+        return self._db(self._valid(self._placement.source(covered))), covered
 
     def _valid(self, source: Window) -> np.ndarray:
         """Numbers of the file in float32, NaN where there are none."""

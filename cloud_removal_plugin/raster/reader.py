@@ -213,8 +213,7 @@ class OpticalReader:
         inside = window.clip(*self.grid.shape)
         if not self.same_grid or not inside.pixels:
             return inside
-        source = self._placement.source(inside).clip(*self.info.shape)
-        return Window(source.row - self._placement.row, source.col - self._placement.col, source.height, source.width)
+        return self._placement.covered(inside, self.info.shape)
 
     def _rio(self, inside: Window) -> RioWindow:
         source = self._placement.source(inside) if self.same_grid else inside
