@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import OutputError
+from .shipped import shipped_folder
 from .stored import Stored, read_header
 
 VARIABLE = "CLOUD_REMOVAL_WEIGHTS"
@@ -40,13 +41,17 @@ def path_of(network: str, folder: Path) -> Path:
 
 
 def find(network: str, folder: Path) -> Stored | None:
-    """The stored weights of a network, None where there are none.
+    """The stored weights of a network: the analyst's own, else those that ship with the plugin, else None.
 
     Raises:
         InputError: the file is there but damaged, or belongs to another network.
     """
-    path = path_of(network, folder)
-    return read_header(path, network) if path.is_file() else None
+    shipped = shipped_folder()
+    for place in (folder, shipped) if shipped else (folder,):
+        path = path_of(network, place)
+        if path.is_file():
+            return read_header(path, network)
+    return None
 
 
 def publish(network: str, folder: Path, write: Callable[[Path], None]) -> tuple[Path, Path | None]:
