@@ -118,11 +118,20 @@ def destination(parameters: dict[str, Any], key: str, context: QgsProcessingCont
 
     ``parameterAsOutputLayer`` would register it for loading, so it is not for checks.
     """
+    text = _sink(parameters, key, context)
+    return "" if text in ("TEMPORARY_OUTPUT", "memory:") else text
+
+
+def wanted(parameters: dict[str, Any], key: str, context: QgsProcessingContext) -> bool:
+    """Whether an output is asked for, be it a temporary one."""
+    return bool(_sink(parameters, key, context))
+
+
+def _sink(parameters: dict[str, Any], key: str, context: QgsProcessingContext) -> str:
     value = parameters.get(key)
     if isinstance(value, QgsProcessingOutputLayerDefinition):
         value = value.sink
-    text = next((part for part in _flat(value, context) if isinstance(part, str)), "")
-    return "" if text in ("TEMPORARY_OUTPUT", "memory:") else text
+    return next((part for part in _flat(value, context) if isinstance(part, str)), "")
 
 
 def rasters(

@@ -53,6 +53,10 @@ METHODS = (
 """As the engine's registry has them; those behind ``inpainting`` need imported weights."""
 
 
+ATTENTIVE = "crsystem"
+"""The method whose network shows what it takes for cloud."""
+
+
 class RemoveClouds(CloudRemovalAlgorithm):
     """Restores what clouds and shadows hide."""
 
@@ -75,6 +79,7 @@ class RemoveClouds(CloudRemovalAlgorithm):
     OUTPUT = "OUTPUT"
     UNCERTAINTY = "UNCERTAINTY"
     CLOUDS = "CLOUDS"
+    ATTENTION = "ATTENTION"
     REPORT = "REPORT"
     CLOUD_SHARE = "CLOUD_SHARE"
     RESTORED_SHARE = "RESTORED_SHARE"
@@ -100,6 +105,11 @@ class RemoveClouds(CloudRemovalAlgorithm):
         self.add(
             QgsProcessingParameterRasterDestination(
                 self.CLOUDS, self.tr("Clouds and shadows"), optional=True, createByDefault=False
+            )
+        )
+        self.add(
+            QgsProcessingParameterRasterDestination(
+                self.ATTENTION, self.tr("Attention (method crsystem)"), optional=True, createByDefault=False
             )
         )
         page = self.tr("HTML files (*.html)")
@@ -173,7 +183,13 @@ class RemoveClouds(CloudRemovalAlgorithm):
 
     def problem(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
         """One sentence on what keeps these parameters from running."""
-        rasters = (self.OUTPUT, self.UNCERTAINTY, self.CLOUDS)
+        method = self.parameterAsEnumString(parameters, self.METHOD, context)
+        if layers.wanted(parameters, self.ATTENTION, context) and method != ATTENTIVE:
+            return self.tr(
+                "The attention is that of CR_system's network, and the method '{method}' has none. Choose the method "
+                "crsystem, or leave Attention empty."
+            ).format(method=method)
+        rasters = (self.OUTPUT, self.UNCERTAINTY, self.CLOUDS, self.ATTENTION)
         page = (layers.destination(parameters, self.REPORT, context), (".html", ".htm"))
         return inputs.problem(self, parameters, context, outputs=rasters) or checks.files_problem([page], [])
 
@@ -196,6 +212,7 @@ class RemoveClouds(CloudRemovalAlgorithm):
             output=self.parameterAsOutputLayer(parameters, self.OUTPUT, context),
             uncertainty=self.parameterAsOutputLayer(parameters, self.UNCERTAINTY, context),
             clouds=self.parameterAsOutputLayer(parameters, self.CLOUDS, context),
+            attention=self.parameterAsOutputLayer(parameters, self.ATTENTION, context),
             page=self.parameterAsFileOutput(parameters, self.REPORT, context),
         )
         result = running.run(job, feedback)
@@ -205,6 +222,7 @@ class RemoveClouds(CloudRemovalAlgorithm):
         styling.attach(context, result.output, look.apply, main=True)
         styling.attach(context, result.uncertainty, styling.uncertainty_style(result.uncertainty, look.first_band))
         styling.attach(context, result.clouds, styling.style_classes)
+        styling.attach(context, result.attention, styling.style_attention)
         return self._results(result)
 
     def _make_job(self, parameters: dict[str, Any], context: QgsProcessingContext) -> Job:
@@ -238,6 +256,7 @@ class RemoveClouds(CloudRemovalAlgorithm):
             self.OUTPUT: result.output,
             self.UNCERTAINTY: result.uncertainty,
             self.CLOUDS: result.clouds,
+            self.ATTENTION: result.attention,
             self.REPORT: result.page,
         }
         return {

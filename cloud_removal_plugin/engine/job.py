@@ -54,6 +54,7 @@ class Job:
         seed: start of every random choice.
         threshold: cloud probability (0..1) from which a pixel is cloud; None = the detector's own.
         uncertainty, clouds, probability: paths of optional outputs, '' = not wanted.
+        attention: path of the attention mask of method 'crsystem', '' = not wanted.
         page: path of an HTML report ('restore', 'evaluate'), '' = not wanted.
         restored: paths of the layers that kind 'evaluate' judges; ``input`` is then the reference, ``output`` the error
             ('' = not wanted).
@@ -96,6 +97,7 @@ class Job:
     uncertainty: str = ""
     clouds: str = ""
     probability: str = ""
+    attention: str = ""
     weights: str = ""
     ensemble: str = ""
     page: str = ""
@@ -158,7 +160,7 @@ class Job:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Every file that the job writes."""
-        rasters = (self.output, self.uncertainty, self.clouds, self.probability)
+        rasters = (self.output, self.uncertainty, self.clouds, self.probability, self.attention)
         return tuple(path for path in (*rasters, self.page, self.figures) if path)
 
     def to_json(self) -> str:
@@ -180,8 +182,8 @@ class Result:
     """What a run produced.
 
     Attributes:
-        output, uncertainty, clouds, probability: paths written, '' = not wanted. ``output`` of kind 'import' is
-            the file in the weights folder.
+        output, uncertainty, clouds, probability, attention: paths written, '' = not wanted. ``output`` of kind 'import'
+            is the file in the weights folder.
         cloud_share: share of the scene's valid pixels hidden by cloud or shadow, 0..1.
         restored_share: share of the scene's valid pixels that were restored, 0..1.
         expected_rmse: reflectance, from simulated gaps; None = unknown.
@@ -197,6 +199,7 @@ class Result:
     uncertainty: str = ""
     clouds: str = ""
     probability: str = ""
+    attention: str = ""
     cloud_share: float = 0.0
     restored_share: float = 0.0
     expected_rmse: float | None = None

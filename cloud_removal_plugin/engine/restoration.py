@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from concurrent.futures import Executor
+from contextlib import ExitStack
 from pathlib import Path
 
 from ..errors import InputError
@@ -13,6 +14,7 @@ from ..methods import registry
 from ..methods.facts import Economical, Particular
 from ..raster.parts import scratch_prefix
 from . import device as devices
+from .attending import Attending, check_attentive
 from .job import Job, Result
 from .masks import Masks
 from .notes import folded
@@ -34,6 +36,7 @@ def restore(
         CloudRemovalError, Cancelled: nothing was written.
     """
     restorer = registry.create(job.method, folder_of(job), budget_mb, job.ensemble)
+    check_attentive(job, restorer)
     if isinstance(restorer, Particular):
         restorer.prepare(scene.facts())
     device = devices.choose(job.device)
@@ -59,9 +62,16 @@ def restore(
             log("info", restorer.judge_cost(int(found.gap.sum())))
         cut = core_px(budget_mb, len(scene.days), len(scene.bands))
         plans = plan(height, width, found, cut, getattr(restorer, "sample_px", SAMPLE_EDGE_PX))
-        restoring = Restoring(scene, masks, restorer, seed=job.seed, device=device, pool=threads, progress=progress)
         written = drawn(job, Path(temporary)) if job.page else job
-        with Outputs(written, scene) as outputs:
+        with ExitStack() as stack:
+            outputs = stack.enter_context(Outputs(written, scene))
+            attending = None
+            if job.attention:
+                attending = stack.enter_context(Attending(job, scene, restorer.attention(device)))
+            restoring = Restoring(
+                scene, masks, restorer, seed=job.seed, device=device, pool=threads, progress=progress,
+                attending=attending,
+            )  # fmt: skip
             restoring.run(plans, outputs)
             counted = outputs.shares
             if not counted.valid:
@@ -90,6 +100,7 @@ def restore(
         output=job.output,
         uncertainty=job.uncertainty,
         clouds=job.clouds,
+        attention=job.attention,
         page=page,
         cloud_share=counted.hidden / counted.valid,
         restored_share=counted.restored / counted.valid,

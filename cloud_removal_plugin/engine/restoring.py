@@ -14,6 +14,7 @@ from ..methods.protocol import Fitted, Restorer
 from ..observation import Observation
 from ..raster.blend import FADE_PX, Fade
 from ..raster.windows import Window
+from .attending import Attending
 from .masks import Masks
 from .outputs import Outputs
 from .plan import RegionPlan, preselect
@@ -60,6 +61,8 @@ class _Read:
     classes: np.ndarray
     wide: Window
     observation: Observation | None
+    attended: Observation | None = None
+    """What the attention is made of, where it is wanted."""
 
 
 class Restoring:
@@ -75,8 +78,9 @@ class Restoring:
         device: str,
         pool: Executor,
         progress: Progress,
+        attending: Attending | None = None,
     ) -> None:
-        self._scene, self._masks, self._restorer = scene, masks, restorer
+        self._scene, self._masks, self._restorer, self._attending = scene, masks, restorer, attending
         self._seed, self._device, self._pool, self._progress = seed, device, pool, progress
         self._kept: Observation | None = None
         self.times = StageTimes()
@@ -94,7 +98,9 @@ class Restoring:
         with write_behind(lambda item: item(), self.times) as put:
             for _, row in groupby(plans, key=lambda plan: plan.region.row):
                 tasks = self._fit_row(list(row), done / total)
-                for item in read_ahead(tasks, self._read, self.times):
+                for item in read_ahead(tasks, self._read_all, self.times):
+                    if item.attended is not None:
+                        put(self._attended(item))
                     put(self._restored(item, fade, outputs))
                     done += item.task.window.pixels * (12 if item.observation is not None else 1)
                     self._progress.step("Restoring", done / total)
@@ -150,6 +156,18 @@ class Restoring:
         self._kept = _reduced(samples[0], fitted.dates_used) if plan.samples[0] in wanted else None
         self.fits.append(fit)
         return fit
+
+    def _read_all(self, task: _Task) -> _Read:
+        """What a window needs, and what its attention needs where that is wanted."""
+        item = self._read(task)
+        return item if self._attending is None else replace(item, attended=self._attending.look(task.window))
+
+    def _attended(self, item: _Read) -> Callable[[], None]:
+        """The attention over one window; returns what the writing thread is to do with it."""
+        since = time.perf_counter()
+        done = self._attending.write(item.task.window, item.attended, self._pool, self._progress.asked)
+        self.times.add("attention", since)
+        return done
 
     def _read(self, task: _Task) -> _Read:
         """Read what a window needs: the input's own numbers, and an observation where there is a gap."""

@@ -36,6 +36,8 @@ UNCERTAINTY_RAMP = ("#30123b", "#4675ed", "#1bcfd4", "#61fc6c", "#d1e834", "#fe9
 """Low to high; the corner colours of the Turbo map (Mikhailov 2019, Apache-2.0), readable on dark and light ground."""
 ERROR_RAMP = ("#2166ac", "#92c5de", "#f7f7f7", "#f4a582", "#b2182b")
 PROBABILITY_RAMP = ("#08306b", "#2879b9", "#73b3d8", "#c8dcf0", "#ffffff")
+ATTENTION_RAMP = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")
+"""Low to high; corner colours of Viridis (van der Walt, Smith 2015, CC0), in which CR_system shows its attention."""
 CLASSES = ((0, (255, 255, 255, 0)), (1, (240, 240, 240, 255)), (2, (66, 56, 120, 255)), (255, (0, 0, 0, 255)))
 """Class codes of the engine and their colours (red, green, blue, alpha): clear ground stays visible."""
 SAMPLE_SIDE, SAMPLE_TILES = 32, 8
@@ -136,6 +138,11 @@ def error_style(path: str) -> Style | None:
 def style_probability(layer: QgsRasterLayer) -> None:
     """Cloud probability from 0 to 1."""
     _style_ramp(layer, 1, 1.0, PROBABILITY_RAMP)
+
+
+def style_attention(layer: QgsRasterLayer) -> None:
+    """What a network takes for cloud, from 0 to 1."""
+    _style_ramp(layer, 1, 1.0, ATTENTION_RAMP)
 
 
 def style_classes(layer: QgsRasterLayer) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 from ..models.records import RECORDS
 from ..weights.stored import Stored
+from .attention import Attention
 from .facts import SceneFacts
 from .learned import Learned, stored_of
+from .learned_window import ratio_of
 
 PARTS = ("dsen2cr", "glfcr")
 """What the head stacks; both are needed."""
@@ -44,6 +46,17 @@ class CRSystem(Learned):
         """Refuse a scene that lacks what one of the networks needs (see :class:`Particular`)."""
         self._parts = {name: stored_of(RECORDS[name], self._folder) for name in PARTS}
         super().prepare(facts)
+
+    def attention(self, device: str) -> Attention:
+        """Where the head sees clouds, over the scene that the method was prepared for (see :class:`Attentive`)."""
+        from ..models.tuacr import ATTENTION_REACH
+
+        stored = (self._stored, *self._parts.values())
+        return Attention(
+            network=self._network(device), reach=ATTENTION_REACH, multiple=self._record.size_multiple,
+            bands=self._record.bands, ratio=ratio_of(self._facts.pixel_m, self._record), shape=self._facts.shape,
+            parallel=device == "cpu", title=self._record.title, weights=tuple(each.sha256 for each in stored),
+        )  # fmt: skip
 
     def _network(self, device: str) -> Any:
         if device not in self._networks:

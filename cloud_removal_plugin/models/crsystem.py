@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .scaling import DSEN2CR, GLFCR
+from .scaling import TUACR as TUACR_RANGES
 from .tuacr import TUACR, final_image, stack_inputs
 
 DN = np.float32(10000)
@@ -39,15 +40,28 @@ class CRSystem(nn.Module):
         Returns:
             float32 (3, H, W), blue, green and red in 0..1; and the head's attention (H, W) in 0..1, high under clouds.
         """
-        device = next(self.parameters()).device
-
-        def there(values: np.ndarray) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(values, np.float32))[None].to(device)
-
-        def back(tensor: Tensor) -> np.ndarray:
-            return tensor[0].float().cpu().numpy()
-
+        there, back = self._there, _back
         first = DSEN2CR.reflectance(back(self.dsen2cr(there(DSEN2CR.optical(optical)), there(DSEN2CR.radar(radar)))))
         second = GLFCR.reflectance(back(self.glfcr(there(GLFCR.optical(optical)), there(GLFCR.radar(radar)))))
         result = self.head(*map(there, stack_inputs(first * DN, second, radar, optical * DN)))
         return final_image(back(result.out)), back(result.attention)[0]
+
+    @torch.inference_mode()
+    def attention(self, optical: np.ndarray) -> np.ndarray:
+        """The head's attention alone, which comes from the cloudy image: the same as that of :meth:`restore`.
+
+        Args:
+            optical: as :meth:`restore`.
+
+        Returns:
+            float32 (H, W) in 0..1.
+        """
+        return _back(self.head.attend(self._there(TUACR_RANGES.optical(optical))))[0]
+
+    def _there(self, values: np.ndarray) -> Tensor:
+        device = next(self.parameters()).device
+        return torch.from_numpy(np.ascontiguousarray(values, np.float32))[None].to(device)
+
+
+def _back(tensor: Tensor) -> np.ndarray:
+    return tensor[0].float().cpu().numpy()

@@ -27,6 +27,9 @@ from .tuacr_blocks import (
     conv3,
 )
 
+ATTENTION_REACH = 7
+"""Pixels around one that its attention depends on: one of the first convolution, two of each of the three masks."""
+
 
 class TUACROutput(NamedTuple):
     """What the head returns, every tensor (B, ., H, W)."""
@@ -97,6 +100,22 @@ class TUACR(nn.Module):
                 # The last round's update of c would have no reader.
                 c = F.relu(c * mask + c) if step < 2 else c
         return self.res_block11(self.res_block10(refined)) + x, mask
+
+    def attend(self, cloudy: Tensor) -> Tensor:
+        """The attention of :meth:`forward` alone; a pixel depends on the :data:`ATTENTION_REACH` pixels around it.
+
+        Args:
+            cloudy: (B, 13, H, W), reflectance.
+
+        Returns:
+            (B, 1, H, W) in 0..1.
+        """
+        c = self.conv_in_attn(cloudy)
+        for _ in range(2):
+            mask = self.sam(c)
+            for _ in range(3):
+                c = F.relu(c * mask + c)
+        return self.sam(c)
 
     def forward(self, dsen2: Tensor, glf: Tensor, sar: Tensor, cloudy: Tensor) -> TUACROutput:
         """Stacks two predictions with the observations.

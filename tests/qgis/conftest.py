@@ -83,9 +83,12 @@ class FakeEngine:
                 write_tif(Path(job.uncertainty), (classes > 0) * np.full(cells.shape, 40, np.float32))
             if job.clouds:
                 write_tif(Path(job.clouds), classes, nodata=255)
+            if job.attention:
+                write_tif(Path(job.attention), (classes == 1).astype(np.float32))
         report(1.0, "done")
         return Result(
             output=job.output, uncertainty=job.uncertainty, clouds=job.clouds, probability=job.probability,
+            attention=job.attention,
             cloud_share=0.25, restored_share=0.25, expected_rmse=None, seconds=0.1, method_used="fake",
             warnings=("A sentence to read.",),
         )  # fmt: skip

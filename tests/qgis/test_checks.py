@@ -134,6 +134,16 @@ def test_nothing_is_overwritten(check, cloudy: str, other: str, tmp_path: Path) 
     assert "one of the inputs" in check(INPUT=cloudy, OUTPUT=str(link))[1]
 
 
+@pytest.mark.parametrize("wanted", ["attention.tif", "TEMPORARY_OUTPUT"])
+def test_only_crsystem_has_an_attention(check, cloudy: str, tmp_path: Path, wanted: str) -> None:
+    path = wanted if wanted.isupper() else str(tmp_path / wanted)
+    fine, sentence = check(INPUT=cloudy, ATTENTION=path, METHOD="glfcr")
+    assert not fine
+    assert "the method 'glfcr' has none" in sentence
+    assert check(INPUT=cloudy, ATTENTION=path, METHOD="crsystem") == (True, "")
+    assert check(INPUT=cloudy, ATTENTION=None) == (True, "")
+
+
 def test_results_are_geotiff(check, cloudy: str, tmp_path: Path) -> None:
     fine, sentence = check(INPUT=cloudy, OUTPUT=str(tmp_path / "result.png"))
     assert not fine

@@ -30,7 +30,7 @@ KEYS = {
     "removeclouds": (
         "INPUT", "OTHER_DATES", "RADAR", "CLOUD_MASK", "OTHER_MASKS", "METHOD", "DATES", "EXTENT", "SENSOR",
         "REFLECTANCE_SCALE", "REFLECTANCE_OFFSET", "DILATE", "ENSEMBLE", "DEVICE", "MEMORY_MB", "SEED", "OUTPUT",
-        "UNCERTAINTY", "CLOUDS", "REPORT",
+        "UNCERTAINTY", "CLOUDS", "ATTENTION", "REPORT",
     ),
     "detectclouds": (
         "INPUT", "OTHER_DATES", "METHOD", "THRESHOLD", "DILATE", "CLOUD_MASK", "DILATE_M", "OUTPUT", "PROBABILITY",
@@ -61,8 +61,8 @@ KEYS = {
 }  # fmt: skip
 OUTPUTS = {
     "removeclouds": (
-        "OUTPUT", "UNCERTAINTY", "CLOUDS", "REPORT", "CLOUD_SHARE", "RESTORED_SHARE", "EXPECTED_RMSE", "SECONDS",
-        "METHOD_USED",
+        "OUTPUT", "UNCERTAINTY", "CLOUDS", "ATTENTION", "REPORT", "CLOUD_SHARE", "RESTORED_SHARE", "EXPECTED_RMSE",
+        "SECONDS", "METHOD_USED",
     ),
     "detectclouds": ("OUTPUT", "PROBABILITY", "CLOUD_SHARE", "SECONDS", "METHOD_USED"),
     "evaluaterestoration": ("REPORT", "FIGURES", "ERROR", "MAE", "RMSE", "PSNR", "SSIM", "SAM", "SECONDS"),
@@ -216,12 +216,13 @@ def test_flags_of_parameters(provider) -> None:
     optional = QgsProcessingParameterDefinition.Flag.FlagOptional
     for item in made.parameterDefinitions():
         assert bool(item.flags() & advanced) == (item.name() in ADVANCED), item.name()
-    for key in ("OTHER_DATES", "RADAR", "CLOUD_MASK", "OTHER_MASKS", "DATES", "EXTENT", "UNCERTAINTY", "CLOUDS"):
+    maybe = "OTHER_DATES RADAR CLOUD_MASK OTHER_MASKS DATES EXTENT UNCERTAINTY CLOUDS ATTENTION"
+    for key in maybe.split():
         assert made.parameterDefinition(key).flags() & optional, key
     assert not made.parameterDefinition("INPUT").flags() & optional
-    clouds = made.parameterDefinition("CLOUDS")
-    assert isinstance(clouds, QgsProcessingDestinationParameter)
-    assert not clouds.createByDefault()
+    for key in ("CLOUDS", "ATTENTION"):
+        assert isinstance(made.parameterDefinition(key), QgsProcessingDestinationParameter)
+        assert not made.parameterDefinition(key).createByDefault(), key
     assert made.parameterDefinition("OUTPUT").defaultFileExtension() == "tif"
 
 

@@ -253,6 +253,15 @@ def test_results_look_as_they_should(provider, engine, context, feedback, styled
     assert sorted(shown) == [False, False, True] or hasattr(QgsProcessingContext.LayerDetails, "layerSortKey")
 
 
+def test_attention_loads_as_a_ramp(provider, engine, context, feedback, cloudy: str) -> None:
+    parameters = load_all({"INPUT": cloudy, "METHOD": "crsystem", "load": ("ATTENTION",)}, context)
+    results, _ = run(parameters, context, feedback)
+    ramp = on_map(results["ATTENTION"], context).renderer()
+    assert isinstance(ramp, QgsSingleBandPseudoColorRenderer)
+    assert (ramp.classificationMin(), ramp.classificationMax()) == (0, 1)
+    assert engine.jobs[0].attention == results["ATTENTION"]
+
+
 @pytest.mark.parametrize(("value", "rounded"), [(0.012892, 0.013), (40.0, 40.0), (99.2, 100.0), (1.01e-5, 1.1e-5)])
 def test_legends_end_in_two_digits(value: float, rounded: float) -> None:
     assert styling._round_up(value) == pytest.approx(rounded)
