@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..evaluation.page import check_needed
 from ..methods import registry
-from ..methods.facts import Economical, Particular
+from ..methods.facts import Accountable, Economical, Particular
 from ..raster.parts import scratch_prefix
 from . import device as devices
 from .attending import Attending, check_attentive
@@ -77,7 +77,7 @@ def restore(
             if not counted.valid:
                 raise _nothing_there(Path(job.input).name)
         rmse, notes = figures(restoring.fits)
-        notes = list(notes)
+        notes = [*notes, *(restorer.account() if isinstance(restorer, Accountable) else ())]
         for note in notes:
             log("info", note)
         if counted.restored < counted.hidden:

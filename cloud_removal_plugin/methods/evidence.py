@@ -60,3 +60,49 @@ def gather(
         error=mixture[:, kept],
         sigma=mixture[:, :0] if sigma is None else sigma[:, kept],
     )
+
+
+def with_networks(
+    base: Evidence | None,
+    own: np.ndarray,
+    networks: dict[str, np.ndarray],
+    weights: dict[str, np.ndarray],
+    mixture: np.ndarray,
+    sigma: np.ndarray,
+) -> Evidence | None:
+    """The evidence of a scene ensemble that published networks joined.
+
+    Networks are tried on few pixels, the ensemble's members on many: what counts of a network is its error there over
+    the ensemble's there, and the ensemble's own figures carry it over.
+
+    Args:
+        base: of the ensemble alone; None gives None.
+        own: (C, n), its errors where the networks were tried. networks: theirs, by name; NaN = band not restored.
+        weights: (C,), of those that take part.
+        mixture, sigma: (C, n), errors of all together, and the announced deviation.
+    """
+    if base is None:
+        return None
+    bands = own.shape[0]
+    rows = np.stack([np.zeros(bands) if name not in weights else weights[name] for name in networks])
+    everything = np.stack([*networks.values(), mixture])
+    square = _ratio(np.sqrt(np.square(everything).mean(axis=-1)), np.sqrt(np.square(own).mean(axis=-1)))
+    mean = _ratio(np.abs(everything).mean(axis=-1), np.abs(own).mean(axis=-1))
+    known = np.flatnonzero(np.isfinite(sigma).all(axis=0))
+    kept = known[:: max(1, -(-len(known) // MOST_PIXELS))]
+    return Evidence(
+        members=(*base.members, *networks),
+        weights=np.concatenate((base.weights * (1 - rows.sum(axis=0)), rows)),
+        rmse=np.concatenate((base.rmse, square[:-1] * base.mixture_rmse)),
+        mae=np.concatenate((base.mae, mean[:-1] * base.mixture_mae)),
+        mixture_rmse=square[-1] * base.mixture_rmse,
+        mixture_mae=mean[-1] * base.mixture_mae,
+        error=mixture[:, kept],
+        sigma=sigma[:, kept],
+    )
+
+
+def _ratio(values: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Errors (M, C) over the ensemble's (C,); 1 in bands that a network leaves to the ensemble."""
+    ratio = values / np.maximum(own, 1e-9)
+    return np.where(np.isfinite(ratio), ratio, 1.0)

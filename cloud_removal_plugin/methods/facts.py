@@ -42,6 +42,15 @@ class Economical(Protocol):
 
 
 @runtime_checkable
+class Accountable(Protocol):
+    """A method that spares work from one region to the next."""
+
+    def account(self) -> list[str]:
+        """Sentences for the log on what was spared; called after the last region."""
+        ...
+
+
+@runtime_checkable
 class Particular(Protocol):
     """A method that not every scene suits."""
 

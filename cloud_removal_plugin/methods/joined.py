@@ -7,9 +7,10 @@ lower the error run over the scene.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,11 @@ from ..observation import Observation, Restoration
 from ..weights.folder import find, weights_folder
 from . import joined_trial as judging
 from .ensemble import SceneEnsemble
-from .evidence import Evidence
+from .evidence import Evidence, with_networks
 from .facts import SceneFacts
+from .joined_sigma import FOLDS, JoinedSigma, add, fit_joined, rooted, spread_of
 from .joined_trial import Failed
+from .joined_verdicts import Verdicts
 from .learned import NETWORKS, Learned, of_dates
 from .learned_window import Runner
 from .protocol import Fitted, Needs, Report
@@ -42,8 +45,10 @@ class FittedJoined:
         base: the scene ensemble.
         runners: by the name of the network; their ``order`` counts the observation's dates as fitted on.
         weights: float32 (G, C), in the order of ``runners``; the rest is the ensemble's.
-        scale: float32 (C,), what the networks make of the ensemble's sigma.
-        failed: sentences about networks that died on the way; they take no further part.
+        sigma: what the networks make of the ensemble's sigma; None = nothing.
+        failed: sentences about networks that died on the way, by name, shared by all regions; they take no further
+            part.
+        evidence: what simulated gaps showed of the ensemble's members and the networks.
     """
 
     needs: Needs
@@ -53,19 +58,15 @@ class FittedJoined:
     base: Fitted
     runners: dict[str, Runner]
     weights: np.ndarray
-    scale: np.ndarray
+    sigma: JoinedSigma | None
     said: tuple[str, ...]
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str]
+    evidence: Evidence | None
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences for the log."""
         return (*self.base.notes, *self.said, *self.failed.values())
-
-    @property
-    def evidence(self) -> Evidence | None:
-        """What the simulated gaps showed of the ensemble's own members."""
-        return getattr(self.base, "evidence", None)
 
     def restore(self, obs: Observation, *, pool: Executor | None = None) -> Restoration:
         """Restores the gap of one window of the region."""
@@ -74,38 +75,45 @@ class FittedJoined:
         if not gap.any():
             return found
         mine = of_dates(obs, self.dates_used, None)
-        change = np.zeros_like(found.reflectance[:, gap])
-        touched = np.zeros(change.shape, bool)
+        base = found.reflectance[:, gap]
+        moments = np.zeros((2, *base.shape), np.float32)
+        touched = np.zeros(base.shape, bool)
+        own = []
         for (name, runner), weights in zip(self.runners.items(), self.weights, strict=True):
-            mean = self._estimate(name, runner, mine, gap, pool)
-            if mean is None:
-                continue
-            bands = list(runner.restored)
-            step = mean[:, gap] - found.reflectance[bands][:, gap]
+            values = self._estimate(name, runner, mine, gap, pool)
+            step = values[0] - base
             known = np.isfinite(step)
-            change[bands] += np.where(known, weights[bands, None] * step, 0)
-            touched[bands] |= known & (weights[bands, None] > 0)
+            add(moments, np.where(known, step, 0), weights)
+            touched |= known & (weights[:, None] > 0)
+            if runner.wants.variance:
+                own.append(values[1])
         reflectance = found.reflectance.copy()
-        reflectance[:, gap] += change
+        reflectance[:, gap] = base + moments[0]
         sigma = None if found.sigma is None else found.sigma.copy()
-        if sigma is not None:
-            sigma[:, gap] *= np.where(touched, self.scale[:, None], 1)
+        if sigma is not None and self.sigma is not None:
+            before = sigma[:, gap]
+            sigma[:, gap] = np.where(touched, self.sigma.predict(before, rooted(moments), own), before)
         return Restoration(reflectance, sigma)
 
     def _estimate(
         self, name: str, runner: Runner, obs: Observation, gap: np.ndarray, pool: Executor | None
-    ) -> np.ndarray | None:
-        """The network's bands (K, H, W); None once it has failed."""
+    ) -> np.ndarray:
+        """The network's reflectance and deviation in the gap (2, C, n); NaN where it says nothing, or has failed."""
+        out = np.full((2, obs.shape[1], int(gap.sum())), np.nan, np.float32)
         if name in self.failed:
-            return None
+            return out
         here = replace(runner, order=tuple(self.dates_used.index(date) for date in runner.order))
         try:
-            mean, _ = here.restore(obs, gap, pool, self.needs.halo if runner.shape else 0)
+            mean, deviation = here.restore(obs, gap, pool, self.needs.halo if runner.shape else 0)
         except Failed as error:
             title = runner.record.title
             self.failed[name] = f"{title} failed in the middle ({_short(error)}) and was left out from there on."
-            return None
-        return mean
+            return out
+        bands = list(runner.restored)
+        out[0, bands] = mean[:, gap]
+        if deviation is not None:
+            out[1, bands] = deviation[:, gap]
+        return out
 
 
 class JoinedEnsemble:
@@ -128,11 +136,12 @@ class JoinedEnsemble:
         self._wanted, self._named = chosen(choice)
         self._guests: dict[str, Learned] = {}
         self._said: list[str] = []
-        self._light = False
+        self._light, self._hidden = False, 0
+        self._verdicts = Verdicts()
 
     def judge_cost(self, hidden: int) -> str:
         """Whether small networks are trained on the scene (see :class:`Economical`)."""
-        self._light = hidden > BEARABLE_PX
+        self._light, self._hidden = hidden > BEARABLE_PX, hidden
         much, most = f"{hidden / 1e6:.3g} million pixels are hidden", f"{BEARABLE_PX / 1e6:.0f} million"
         if self._light:
             return f"auto works as 'fast': {much}, and beyond {most} networks trained on the scene would take too long."
@@ -144,7 +153,7 @@ class JoinedEnsemble:
         Raises:
             InputError, DependencyError: a network that the analyst named cannot; others are left out in silence.
         """
-        self._guests, self._said = {}, []
+        self._guests, self._said, self._verdicts = {}, [], Verdicts()
         for name in self._wanted:
             guest = Learned(name, self._folder, self._memory_mb)
             try:
@@ -172,28 +181,93 @@ class JoinedEnsemble:
         again = {"seed": seed, "device": device, "pool": pool, "cancelled": cancelled}
         kind = LIGHT if self._light else BASE
         scene = SceneEnsemble(kind)
-        if not self._guests:
+        due = [name for name in self._guests if self._verdicts.due(name)]
+        if not due:
+            self._verdicts.spared += bool(self._guests)
             base = scene.fit(samples, report=report, **again)
             return base if not self._said else _with_notes(base, self._said)
         half = None if report is None else (lambda share, phase: report(0.5 * share, phase))
         base = scene.fit(samples, report=half, **again)
         said = list(self._said)
+        runners = self._runners(due, samples, device, pool, cancelled, said)
+        if report is not None:
+            report(0.5, "Trying the published networks")
+        gaps = judging.hide(widest(runners.values()), samples, seed) if runners else None
+        if gaps is None or gaps.count < judging.LEAST:
+            said.append("Too few pixels are clear to judge the published networks here; none takes part.")
+            return _with_notes(base, said)
+        since = time.perf_counter()
+        blind = SceneEnsemble(kind).fit(gaps.samples, **again)
+        self._verdicts.count_blind(time.perf_counter() - since)
+        return self._joined(base, blind, runners, gaps, samples, pool, said)
+
+    def account(self) -> list[str]:
+        """What was saved by trying networks first (see :class:`Accountable`)."""
+        return self._verdicts.account({name: RECORDS[name].title for name in self._guests})
+
+    def _runners(
+        self, due: Sequence[str], samples: Sequence[Observation], device: str, pool: Executor | None,
+        cancelled: Callable[[], bool] | None, said: list[str],
+    ) -> dict[str, Runner]:  # fmt: skip
+        """The networks that this region tries; ``said`` gains what there is to say of them."""
         runners: dict[str, Runner] = {}
-        for name, guest in self._guests.items():
+        for name in due:
             try:
-                runners[name], notes = guest.runner(samples, device, pool, cancelled)
+                runners[name], notes = self._guests[name].runner(samples, device, pool, cancelled)
                 said += notes
             except (CloudRemovalError, *Failed) as error:
                 said.append(f"{RECORDS[name].title} was left out: {_short(error)}.")
-        if report is not None:
-            report(0.5, "Trying the published networks")
-        widest = max(runners.values(), key=lambda runner: runner.lattice.edge / runner.ratio, default=None)
-        gaps = judging.hide(widest, samples, seed) if widest is not None else None
-        if gaps is None or sum(int(hidden.sum()) for hidden in gaps.hidden) < judging.LEAST:
-            said.append("Too few pixels are clear to judge the published networks here; none takes part.")
+        return runners
+
+    def _joined(
+        self, base: Fitted, blind: Fitted, runners: dict[str, Runner], gaps: judging.Gaps,
+        samples: Sequence[Observation], pool: Executor | None, said: list[str],
+    ) -> Fitted:  # fmt: skip
+        """Weighs the networks by the simulated gaps."""
+        truth = judging.truth_of(gaps, samples)
+        values, sigma = judging.of_ensemble(blind, gaps, pool)
+        tried = self._tried(runners, gaps, pool, said)
+        trial = judging.Trial(
+            values - truth, sigma, {name: found.values - truth for name, found in tried.items()},
+            {name: found.deviation for name, found in tried.items() if found.deviation is not None},
+            judging.stripes_of(gaps),
+        )  # fmt: skip
+        kept = judging.select(trial, {name: runner.restored for name, runner in runners.items()})
+        for name, found in tried.items():
+            self._verdicts.record(name, name in kept, found.seconds)
+            if name not in kept:
+                said.append(
+                    f"{RECORDS[name].title} does not lower the error here (tried on {gaps.count} pixels, "
+                    f"{found.seconds:.0f} s), so it does not run over the region{self._whole(found, gaps.count)}."
+                )
+        if not kept:
             return _with_notes(base, said)
-        blind = SceneEnsemble(kind).fit(gaps.samples, **again)
-        return _joined(base, blind, runners, gaps, samples, pool, said)
+        return _fitted(base, {name: runners[name] for name in kept}, trial, said, self._verdicts.failed)
+
+    def _tried(
+        self, runners: dict[str, Runner], gaps: judging.Gaps, pool: Executor | None, said: list[str]
+    ) -> dict[str, judging.Tried]:
+        """What the networks make of the hidden pixels, without those that fail on them."""
+        out = {}
+        for name, runner in runners.items():
+            try:
+                found = judging.of_network(runner, gaps, pool)
+            except Failed as error:
+                sentence = f"{runner.record.title} was left out: it failed on the first windows ({_short(error)})."
+                self._verdicts.failed[name] = sentence
+                said.append(sentence)
+                continue
+            if np.isfinite(found.values[list(runner.restored)]).all():
+                out[name] = found
+            else:
+                self._verdicts.record(name, False, found.seconds)
+                said.append(f"{runner.record.title} was left out: it gave no numbers for some pixels.")
+        return out
+
+    def _whole(self, found: judging.Tried, count: int) -> str:
+        """What the network would take over all that is hidden, as judged by the pixels that it was tried on."""
+        minutes = found.seconds * self._hidden / max(count, 1) / 60
+        return f" (all that is hidden would take it about {minutes:.0f} min)" if minutes >= 1 else ""
 
 
 def chosen(choice: str) -> tuple[tuple[str, ...], bool]:
@@ -216,69 +290,39 @@ def chosen(choice: str) -> tuple[tuple[str, ...], bool]:
     return tuple(name for name in (named or NETWORKS) if name not in left), bool(named)
 
 
-def _joined(
-    base: Fitted,
-    blind: Fitted,
-    runners: dict[str, Runner],
-    gaps: judging.Gaps,
-    samples: Sequence[Observation],
-    pool: Executor | None,
-    said: list[str],
-) -> Fitted:
-    """Weighs the networks by the simulated gaps."""
-    truth = judging.truth_of(gaps, samples)
-    own, sigma = judging.of_ensemble(blind, gaps, pool)
-    own = own - truth
-    errors, took = {}, {}
-    for name, runner in runners.items():
-        try:
-            values, took[name] = judging.of_network(runner, gaps, pool)
-        except Failed as error:
-            said.append(f"{runner.record.title} was left out: it failed on the first windows ({_short(error)}).")
-            continue
-        if np.isfinite(values[list(runner.restored)]).all():
-            errors[name] = values - truth
-        else:
-            said.append(f"{runner.record.title} was left out: it gave no numbers for some pixels.")
-    kept = list(errors)
-    while kept:
-        stack = np.stack([errors[name] for name in kept])
-        weights = judging.weigh(own, stack)
-        useless = [
-            k for k, name in enumerate(kept) if weights[k, list(runners[name].restored)].mean() < judging.LEAST_WEIGHT
-        ]
-        if not useless and judging.worth_it(own, stack, judging.stripes_of(gaps)):
-            break
-        drop = min(useless or range(len(kept)), key=lambda k: weights[k].mean())
-        kept.pop(drop)
-    judged = own.shape[1]
-    said += [
-        f"{runners[name].record.title} does not lower the error here (tried on {judged} pixels, {took[name]:.0f} s), "
-        "so it does not run over the scene."
-        for name in errors
-        if name not in kept
-    ]
-    if not kept:
-        return _with_notes(base, said)
-    after = judging.mixed(own, stack, weights)
-    scale = judging.sigma_scale(after, sigma)
-    lowered = float(np.sqrt(np.mean(np.square(after)) / max(np.mean(np.square(own)), 1e-12)))
-    return _fitted(base, {name: runners[name] for name in kept}, weights, scale, lowered, said)
-
-
 def _fitted(
-    base: Fitted, runners: dict[str, Runner], weights: np.ndarray, scale: np.ndarray, lowered: float, said: list[str]
+    base: Fitted, runners: dict[str, Runner], trial: judging.Trial, said: list[str], failed: dict[str, str]
 ) -> FittedJoined:
     """The ensemble and the networks that are left, with what they make of the error."""
+    weights = trial.weights(list(runners))
+    after = trial.blindly(list(runners), FOLDS)
+    stack = [trial.errors[name] - trial.base for name in runners]
+    spread = spread_of(stack, weights)
+    own = [trial.deviations[name] for name, runner in runners.items() if runner.wants.variance]
+    sigma = fit_joined(after, trial.sigma, spread, own, trial.stripes)
+    lowered = float(np.sqrt(np.mean(np.square(after)) / max(np.mean(np.square(trial.base)), 1e-12)))
     rmse = None if base.expected_rmse is None else base.expected_rmse * min(lowered, 1.0)
     union = tuple(sorted({0, *base.dates_used, *(date for runner in runners.values() for date in runner.order)}))
     halo = max(base.needs.halo, *(runner.halo for runner in runners.values()))
     radar = base.needs.radar or any(runner.wants.radar for runner in runners.values())
     share = weights.mean(axis=1)
     parts = [f"{name} {value:.2f}" for name, value in zip(runners, share, strict=True)]
-    summary = f"scene ensemble {1 - share.sum():.2f} ({base.summary}), {', '.join(parts)}"
-    needs = replace(base.needs, halo=halo, radar=radar)
-    return FittedJoined(needs, union, rmse, summary, base, runners, weights.astype(np.float32), scale, tuple(said))
+    announced = trial.sigma if sigma is None else sigma.predict(trial.sigma, spread, own)
+    evidence = with_networks(
+        getattr(base, "evidence", None), trial.base, trial.errors, dict(zip(runners, weights, strict=True)), after,
+        announced,
+    )  # fmt: skip
+    return FittedJoined(
+        needs=replace(base.needs, halo=halo, radar=radar), dates_used=union, expected_rmse=rmse,
+        summary=f"scene ensemble {1 - share.sum():.2f} ({base.summary}), {', '.join(parts)}",
+        base=base, runners=runners, weights=weights.astype(np.float32), sigma=sigma, said=tuple(said), failed=failed,
+        evidence=evidence,
+    )  # fmt: skip
+
+
+def widest(runners: Iterable[Runner]) -> Runner:
+    """The network whose windows cover most of the scene."""
+    return max(runners, key=lambda runner: runner.lattice.edge / runner.ratio)
 
 
 def _with_notes(fitted: Fitted, said: Sequence[str]) -> Fitted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
@@ -14,7 +14,6 @@ from .learned import of_dates
 from .learned_trial import moved, parts_of
 from .learned_window import Runner
 from .protocol import Fitted
-from .sigma import NORMAL_90
 
 ENOUGH = 2_000
 """Hidden pixels after which no further window is tried."""
@@ -29,9 +28,6 @@ LEAST_WEIGHT = 0.02
 """Mean weight below which a network is not worth its time."""
 MARGIN_PX = 64
 """Surroundings that the scene ensemble sees of a judged window."""
-
-SCALES = (0.2, 1.5)
-"""Range of what a network may make of the ensemble's sigma."""
 
 Failed = (MemoryError, RuntimeError, ValueError, FloatingPointError)
 """What a network may die of without the run."""
@@ -64,6 +60,11 @@ class Gaps:
     samples: tuple[Observation, ...]
     hidden: tuple[np.ndarray, ...]
     areas: tuple[Area, ...]
+
+    @property
+    def count(self) -> int:
+        """How many pixels are hidden."""
+        return sum(int(hidden.sum()) for hidden in self.hidden)
 
 
 def hide(runner: Runner, samples: Sequence[Observation], seed: tuple[int, ...]) -> Gaps:
@@ -105,11 +106,11 @@ def truth_of(gaps: Gaps, samples: Sequence[Observation]) -> np.ndarray:
 
 
 def stripes_of(gaps: Gaps) -> np.ndarray:
-    """Bool (n,): pixels of every other stripe."""
+    """int (n,): number of the stripe that each pixel lies in."""
     planes = []
     for area in gaps.areas:
         obs = gaps.samples[area.sample]
-        cols = (obs.col + np.arange(obs.shape[3])) // STRIPE_PX % 2 == 0
+        cols = (obs.col + np.arange(obs.shape[3])) // STRIPE_PX
         planes.append(np.broadcast_to(cols, obs.shape[2:])[_inside(gaps, area)])
     return np.concatenate(planes)
 
@@ -134,25 +135,40 @@ def of_ensemble(fitted: Fitted, gaps: Gaps, pool: Executor | None) -> tuple[np.n
     return both[: len(both) // 2], both[len(both) // 2 :]
 
 
-def of_network(runner: Runner, gaps: Gaps, pool: Executor | None) -> tuple[np.ndarray, float]:
-    """What a network makes of the hidden pixels, and how long it took.
+@dataclass(frozen=True)
+class Tried:
+    """What a network makes of the hidden pixels.
 
-    Returns:
-        float32 (C, n), NaN in bands that it does not restore; and seconds.
+    Attributes:
+        values: float32 (C, n), NaN in bands that it does not restore.
+        deviation: float32 (C, n), the standard deviation that it announces; None where it announces none.
+        seconds: how long it took.
     """
+
+    values: np.ndarray
+    deviation: np.ndarray | None
+    seconds: float
+
+
+def of_network(runner: Runner, gaps: Gaps, pool: Executor | None) -> Tried:
+    """Has a network restore the hidden pixels."""
     since = time.perf_counter()
 
     def plane(area: Area) -> np.ndarray:
         obs = gaps.samples[area.sample]
         wanted = np.zeros_like(gaps.hidden[area.sample])
         wanted[area.rows, area.cols] = gaps.hidden[area.sample][area.rows, area.cols]
-        mean, _ = runner.restore(obs, wanted, pool)
-        out = np.full(obs.optical[0].shape, np.nan, np.float32)
-        out[list(runner.restored)] = mean
-        return out
+        mean, deviation = runner.restore(obs, wanted, pool)
+        out = np.full((2, *obs.optical[0].shape), np.nan, np.float32)
+        bands = list(runner.restored)
+        out[0, bands] = mean
+        if deviation is not None:
+            out[1, bands] = deviation
+        return out.reshape(-1, *out.shape[2:])
 
-    values = _gathered(gaps, plane)
-    return values, time.perf_counter() - since
+    values, deviation = np.split(_gathered(gaps, plane), 2)
+    announced = deviation if runner.wants.variance else None
+    return Tried(values, announced, time.perf_counter() - since)
 
 
 def _gathered(gaps: Gaps, plane: Callable[[Area], np.ndarray]) -> np.ndarray:
@@ -197,25 +213,69 @@ def mixed(base: np.ndarray, networks: np.ndarray, weights: np.ndarray) -> np.nda
     return base + np.einsum("gc,gcn->cn", weights, change).astype(base.dtype)
 
 
-def sigma_scale(errors: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """Factors (C,) that make the ensemble's sigma (C, n) hold 90 % of the errors (C, n); 1 where it says nothing."""
-    known = np.isfinite(sigma) & (sigma > 0)
-    out = np.ones(len(errors), np.float32)
-    for band in range(len(errors)):
-        if known[band].sum() >= LEAST:
-            ratio = np.abs(errors[band, known[band]]) / sigma[band, known[band]]
-            out[band] = np.clip(np.quantile(ratio, 0.9) / NORMAL_90, *SCALES)
+def blindly_mixed(base: np.ndarray, networks: np.ndarray, stripes: np.ndarray, folds: int) -> np.ndarray:
+    """Errors (C, n) of the mixture, every pixel's by weights that were fitted without its fold of stripes (n,)."""
+    out = np.empty_like(base)
+    for fold in range(folds):
+        held = stripes % folds == fold
+        weights = weigh(base[:, ~held], networks[:, :, ~held])
+        out[:, held] = mixed(base[:, held], networks[:, :, held], weights)
     return out
 
 
 def worth_it(base: np.ndarray, networks: np.ndarray, stripes: np.ndarray) -> bool:
-    """Whether weights fitted on one half of the stripes lower the error on the other half, both ways round."""
-    if min(stripes.sum(), (~stripes).sum()) < LEAST // 2:
+    """Whether weights fitted on one half of the stripes (n,) lower the error on the other half, both ways round."""
+    odd = int((stripes % 2).sum())
+    if min(odd, len(stripes) - odd) < LEAST // 2:
         return False
-    before = after = 0.0
-    for fit in (stripes, ~stripes):
-        weights = weigh(base[:, fit], networks[:, :, fit])
-        check = ~fit
-        before += float(np.square(base[:, check]).sum())
-        after += float(np.square(mixed(base[:, check], networks[:, :, check], weights)).sum())
-    return after < WORTH * before
+    after = np.square(blindly_mixed(base, networks, stripes, 2)).sum(dtype=np.float64)
+    return after < WORTH * np.square(base).sum(dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What the hidden pixels showed, float32 (C, n) each.
+
+    Attributes:
+        base, sigma: error of the ensemble, and the standard deviation that it announced.
+        errors: of the networks, by name; NaN = band not restored.
+        deviations: that networks announced, by name; only of those that do.
+        stripes: int (n,), see :func:`stripes_of`.
+    """
+
+    base: np.ndarray
+    sigma: np.ndarray
+    errors: dict[str, np.ndarray]
+    deviations: dict[str, np.ndarray]
+    stripes: np.ndarray
+
+    def weights(self, names: Sequence[str]) -> np.ndarray:
+        """Weights (G, C) of some networks together."""
+        return weigh(self.base, self._stack(names))
+
+    def blindly(self, names: Sequence[str], folds: int) -> np.ndarray:
+        """Errors (C, n) of the mixture, see :func:`blindly_mixed`."""
+        return blindly_mixed(self.base, self._stack(names), self.stripes, folds)
+
+    def pays(self, names: Sequence[str]) -> bool:
+        """Whether these networks lower the error, see :func:`worth_it`."""
+        return worth_it(self.base, self._stack(names), self.stripes)
+
+    def _stack(self, names: Sequence[str]) -> np.ndarray:
+        return np.stack([self.errors[name] for name in names])
+
+
+def select(trial: Trial, restored: Mapping[str, Sequence[int]]) -> list[str]:
+    """The networks that have weight and together lower the error; the least useful leave first.
+
+    Args:
+        trial: of all of them. restored: the bands of each.
+    """
+    kept = list(trial.errors)
+    while kept:
+        weights = trial.weights(kept)
+        useless = [k for k, name in enumerate(kept) if weights[k, list(restored[name])].mean() < LEAST_WEIGHT]
+        if not useless and trial.pays(kept):
+            break
+        kept.pop(min(useless or range(len(kept)), key=lambda k: weights[k].mean()))
+    return kept
