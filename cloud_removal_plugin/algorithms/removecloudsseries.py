@@ -27,12 +27,18 @@ from qgis.core import (
 
 from ..bands import SENSORS
 from ..engine.job import AUTO_DILATE_PX, DEVICES, Job, Result
+from ..gui import settings as chosen
 from ..gui import styling
 from ..gui.temporal import dated_style
 from . import checks, inputs, layers, running
 from .base import CloudRemovalAlgorithm
+from .detectclouds import METHODS as DETECTORS
 
-METHODS = ("auto", "fast", "gaussian", "scene_networks", "interpolation", "harmonic", "whittaker", "inpainting")
+METHODS = (
+    "auto", "fast", "gaussian", "scene_networks", "interpolation", "harmonic", "whittaker", "inpainting",
+    "utilise", "clearvision",
+)  # fmt: skip
+"""As the engine's registry of series has them; those behind ``inpainting`` need imported weights."""
 COMPOSITES = ("medoid", "best_pixel")
 STACK = "stack.vrt"
 
@@ -50,6 +56,7 @@ class RemoveCloudsSeries(CloudRemovalAlgorithm):
     TARGET = "TARGET"
     COMPOSITE = "COMPOSITE"
     EXTENT = "EXTENT"
+    DETECTOR = "DETECTOR"
     SENSOR = "SENSOR"
     REFLECTANCE_SCALE = "REFLECTANCE_SCALE"
     REFLECTANCE_OFFSET = "REFLECTANCE_OFFSET"
@@ -116,6 +123,7 @@ class RemoveCloudsSeries(CloudRemovalAlgorithm):
         integer, real = QgsProcessingParameterNumber.Type.Integer, QgsProcessingParameterNumber.Type.Double
         number, choice, auto = QgsProcessingParameterNumber, QgsProcessingParameterEnum, AUTO_DILATE_PX
         knobs = (
+            choice(self.DETECTOR, self.tr("Cloud detection"), list(DETECTORS), False, DETECTORS[0], False, True),
             choice(self.SENSOR, self.tr("Sensor"), list(SENSORS), defaultValue="auto", usesStaticStrings=True),
             number(self.REFLECTANCE_SCALE, self.tr("Scale to reflectance"), real, optional=True),
             number(self.REFLECTANCE_OFFSET, self.tr("Offset to reflectance"), real, optional=True),
@@ -139,7 +147,7 @@ class RemoveCloudsSeries(CloudRemovalAlgorithm):
         """What people type into the search field."""
         words = self.tr(
             "cloud,shadow,gap fill,gap filling,time series,season,temporal,composite,medoid,best available pixel,"
-            "harmonic,whittaker,interpolation,sentinel,landsat"
+            "harmonic,whittaker,interpolation,u-tilise,clear vision,sentinel,landsat"
         )
         return words.split(",")
 
@@ -208,6 +216,7 @@ class RemoveCloudsSeries(CloudRemovalAlgorithm):
             "output_dates": self.parameterAsString(parameters, self.OUTPUT_DATES, context),
             "target": self.parameterAsString(parameters, self.TARGET, context),
             "composite": self.parameterAsEnumString(parameters, self.COMPOSITE, context),
+            "detector": self.parameterAsEnumString(parameters, self.DETECTOR, context),
         }
         box = (extent.xMinimum(), extent.yMinimum(), extent.xMaximum(), extent.yMaximum()) if extent else None
         return Job(
@@ -226,6 +235,7 @@ class RemoveCloudsSeries(CloudRemovalAlgorithm):
             device=self.parameterAsEnumString(parameters, self.DEVICE, context),
             memory_mb=self.parameterAsInt(parameters, self.MEMORY_MB, context),
             seed=self.parameterAsInt(parameters, self.SEED, context),
+            weights=chosen.weights_folder(),
         )
 
     def processAlgorithm(

@@ -32,9 +32,10 @@ from .series_outputs import (
     spans_of,
     tags_of,
 )
-from .series_plan import sample_px, samples, shares, window_px, windows
+from .series_plan import Room, room_for, sample_px, samples, shares, window_px, windows
 from .series_scene import SeriesScene
 from .series_settings import SeriesSettings, Wanted, wanted
+from .weights import folder_of
 
 FILES_A_DATE = 4
 """Raster, mask, classes and output of every date are open at once."""
@@ -54,19 +55,20 @@ def restore_series(
     check_folder(job.output, (*job.products, *settings.radar, *settings.masks))
     if job.uncertainty:
         check_folder(job.uncertainty, job.products)
-    method = methods.create(job.method)
+    method = methods.create(job.method, folder_of(job), budget_mb)
     parent = Path(job.output).resolve().parent
     with tempfile.TemporaryDirectory(prefix=scratch_prefix(), suffix=".part", dir=parent) as name:
         _allow_files(FILES_A_DATE * (len(job.products) + 16))
         with SeriesScene(job, settings, Path(name)) as scene:
             _allow_files(FILES_A_DATE * (len(scene.layers) + 16))
             asked = wanted(settings, scene.dates, len(scene.layers))
+            room = room_for(method, scene.facts(), budget_mb, getattr(threads, "_max_workers", 1))
             _introduce(job, scene, budget_mb, log)
             progress = Progress(report, cancelled, {"Finding clouds": 0.0 if scene.complete else 0.3, "Restoring": 1.0})
-            scene.detect(job, progress.phase("Finding clouds"), progress.asked, threads)
+            scene.detect(job, settings.detector, progress.phase("Finding clouds"), progress.asked, threads)
             for note in folded(scene.notes):
                 log("info", note)
-            run = _SeriesRun(job, settings, scene, method, asked, budget_mb, threads, progress)
+            run = _SeriesRun(job, settings, scene, method, asked, room, threads, progress)
             outputs = run.folder(Path(name))
             for note in run.fit_notes:
                 log("info", note)
@@ -105,11 +107,11 @@ class _SeriesRun:
     """One run; ``folder`` does it."""
 
     def __init__(
-        self, job: Job, settings: SeriesSettings, scene: SeriesScene, method: Any, asked: list[Wanted], budget_mb: int,
+        self, job: Job, settings: SeriesSettings, scene: SeriesScene, method: Any, asked: list[Wanted], room: Room,
         threads: Executor, progress: Progress,
     ) -> None:  # fmt: skip
         self._job, self._settings, self._scene, self._method = job, settings, scene, method
-        self._asked, self._budget, self._pool, self._progress = asked, budget_mb, threads, progress
+        self._asked, self._room, self._pool, self._progress = asked, room, threads, progress
         self._device = devices.choose(job.device)
         self._dilate = max(job.dilate, 0)
         self._fits: dict[Window, FittedSeries] = {}
@@ -151,7 +153,7 @@ class _SeriesRun:
         return written
 
     def _edge(self) -> int:
-        return window_px(self._budget, len(self._scene.layers), len(self._scene.bands), 64)
+        return window_px(self._room.budget_mb, len(self._scene.layers), len(self._scene.bands), self._room.halo)
 
     def _open_dates(self, outputs: SeriesOutputs) -> list[DateWriter]:
         names = names_of(self._asked, "restored")
@@ -293,7 +295,7 @@ class _SeriesRun:
         for done in [r for r in self._fits if r.bottom + 64 < region.row]:
             del self._fits[done]
         self._progress.step("Restoring", 0.0, "Learning from clear pixels")
-        most = sample_px(self._budget, len(self._scene.layers), len(self._scene.bands))
+        most = sample_px(self._room.budget_mb, len(self._scene.layers), len(self._scene.bands))
         chosen = samples(region, most, self._promise)
         observed = [self._scene.observe(window, self._pool, self._dilate) for window in chosen]
         whole = len(chosen) == 1 and chosen[0] == region

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from ..errors import InputError
+from ..methods.facts import Particular, SceneFacts
+from ..methods.series_protocol import Roomy
 from ..raster.windows import Window, cores, regions
 
 EDGES = (1024, 512, 256, 128)
 """Window edges that are tried; multiples and halves of the output's blocks."""
 SAMPLE_EDGES = (256, 192, 128, 96, 64)
 SAMPLE_WINDOWS = 4
+HALO = 64
+"""Surroundings of a window for methods that do not say what they need."""
 WHOLE_PX = 300_000
 """Regions up to this many pixels are fitted on all of them."""
+WINDOW_SHARE = 0.6
+"""Share of the memory that a window may take."""
 WORK_BYTES = 2_600
 """What restoring one block of dates needs for a pixel of the window."""
 OVERLAP_PX = 32
@@ -25,15 +34,51 @@ def pixel_bytes(dates: int, bands: int) -> int:
     return dates * (bands * 4 + 4 + 1) + dates * bands * 2 + WORK_BYTES
 
 
-def window_px(budget_mb: int, dates: int, bands: int, halo: int) -> int:
+def window_px(budget_mb: float, dates: int, bands: int, halo: int) -> int:
     """Edge of the windows that stream, so that one with its halo stays within six tenths of the budget."""
-    for edge in EDGES:
-        if pixel_bytes(dates, bands) * (edge + 2 * halo) ** 2 <= 0.6 * budget_mb * 2**20:
-            return edge
-    return EDGES[-1]
+    fitting = [edge for edge in EDGES if window_mb(edge, dates, bands, halo) <= WINDOW_SHARE * budget_mb]
+    return (fitting or EDGES[-1:])[0]
 
 
-def sample_px(budget_mb: int, dates: int, bands: int) -> int:
+def window_mb(edge: int, dates: int, bands: int, halo: int) -> float:
+    """MiB that a window takes with its halo and all its dates."""
+    return pixel_bytes(dates, bands) * (edge + 2 * halo) ** 2 / 2**20
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the windows of a series have: pixels of surroundings, and MiB beside what the method takes for itself."""
+
+    halo: int
+    budget_mb: float
+
+
+def room_for(method: Any, facts: SceneFacts, budget_mb: int, workers: int) -> Room:
+    """Have a method look at the series, and divide the memory; nothing of the series is read.
+
+    Raises:
+        InputError, DependencyError: the series lacks what the method needs, or the memory does.
+    """
+    if isinstance(method, Particular):
+        method.prepare(facts)
+    if not isinstance(method, Roomy):
+        return Room(HALO, budget_mb)
+    least, dates, bands = EDGES[-1], facts.dates, len(facts.bands)
+
+    def fits(halo: int, mib: float) -> bool:
+        return window_mb(least, dates, bands, halo) <= WINDOW_SHARE * (budget_mb - mib)
+
+    method.settle(fits, workers)
+    if not fits(method.halo, method.mib):
+        need = method.mib + window_mb(least, dates, bands, method.halo) / WINDOW_SHARE
+        raise InputError(
+            f"{method.title} on {dates} dates of {bands} bands needs about {need:.0f} MB of memory, and MEMORY_MB "
+            f"leaves {budget_mb} MB. Raise MEMORY_MB, give fewer dates, or choose another METHOD."
+        )
+    return Room(max(HALO, method.halo), budget_mb - method.mib)
+
+
+def sample_px(budget_mb: float, dates: int, bands: int) -> int:
     """Pixels of samples with all dates that fit a third of the budget; at most :data:`WHOLE_PX`."""
     return min(WHOLE_PX, int(0.33 * budget_mb * 2**20 / pixel_bytes(dates, bands)))
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..clouds.detect import detect_scene, expand_given_mask
 from ..errors import InputError
+from ..methods.facts import SceneFacts
 from ..observation import Observation
 from ..raster.align import check_together
 from ..raster.classes import ClassStore
@@ -151,8 +152,27 @@ class SeriesScene:
         """Whether every date has a mask, so that nothing is left to detect."""
         return len(self._given) == len(self.layers)
 
-    def detect(self, job: Job, report: Callable[[float], None], cancelled: Callable[[], bool], pool: Executor) -> None:
-        """Detect clouds on the dates that have no mask, into temporary rasters."""
+    def facts(self) -> SceneFacts:
+        """The series in a few words, for methods that not every series suits; ``target_date`` is the first date."""
+        kinds = [found for radar in self.radars for found in radar.acquisitions]
+        there = [name for name in ("vv", "vh") if any(getattr(kind, name) for kind in kinds)]
+        return SceneFacts(
+            bands=self.bands,
+            dates=len(self.layers),
+            target_date=self.dates[0] if self.dates else None,
+            radar=" ".join(there).upper(),
+            pixel_m=self.grid.pixel_m,
+            shape=self.grid.shape,
+        )
+
+    def detect(
+        self, job: Job, method: str, report: Callable[[float], None], cancelled: Callable[[], bool], pool: Executor
+    ) -> None:
+        """Detect clouds on the dates that have no mask, into temporary rasters.
+
+        Args:
+            method: one of ``clouds.detect.METHODS``.
+        """
         if self.complete:
             return
 
@@ -161,8 +181,9 @@ class SeriesScene:
                 self._store.write(index, window, classes)
 
         self.notes += detect_scene(
-            self.readers, self.grid, self.days, method="auto", threshold=job.threshold,
+            self.readers, self.grid, self.days, method=method, threshold=job.threshold,
             dilate=job.dilate if job.dilate >= 0 else None, report=report, cancelled=cancelled, write=keep, pool=pool,
+            weights=job.weights,
         )  # fmt: skip
         self._dilate = job.dilate
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date, timedelta
 
+from ..clouds.detect import METHODS
 from ..errors import DateError, InputError
 from ..raster.dates import find_date
 
@@ -28,6 +29,7 @@ class SeriesSettings:
         output_dates: 'input', 'every N days', or dates separated by semicolons.
         target: 'all', 'composite', or one date.
         composite: one of :data:`COMPOSITES`.
+        detector: what finds clouds on dates without a mask, one of ``clouds.detect.METHODS``.
     """
 
     radar: tuple[str, ...] = ()
@@ -36,6 +38,7 @@ class SeriesSettings:
     output_dates: str = "input"
     target: str = "all"
     composite: str = COMPOSITES[0]
+    detector: str = "auto"
 
     @classmethod
     def from_json(cls, text: str) -> SeriesSettings:
@@ -58,6 +61,8 @@ class SeriesSettings:
         settings = cls(**values)
         if settings.composite not in COMPOSITES:
             raise InputError(f"There is no composite '{settings.composite}'. Use one of: {', '.join(COMPOSITES)}.")
+        if settings.detector not in METHODS:
+            raise InputError(f"Unknown detection method '{settings.detector}'. Choose one of {', '.join(METHODS)}.")
         if settings.bands_per_date < 0:
             raise InputError("BANDS_PER_DATE cannot be negative. Use 0 where each raster is one date.")
         return settings

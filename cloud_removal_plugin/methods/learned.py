@@ -134,7 +134,7 @@ class Learned:
         """Refuse a scene that lacks what the network needs (see :class:`Particular`)."""
         self._stored = stored_of(self._record, self._folder)
         needed = wants(self._record, self._stored.config)
-        _check(self._record, needed, facts)
+        check(self._record, needed, facts)
         self._facts = facts
 
     def fit(
@@ -160,7 +160,7 @@ class Learned:
                 f"The error of {self._record.title} on this scene is unknown: too few pixels are clear to try it."
             )
         union = tuple(sorted({0, *runner.order, *(rest.dates_used if rest else ())}))
-        rmse = _together(found.rmse, len(runner.restored), rest, samples[0].shape[1])
+        rmse = together(found.rmse, len(runner.restored), rest, samples[0].shape[1])
         halo = max(runner.halo, rest.needs.halo if rest else 0)
         needs = Needs(halo, runner.wants.radar, runner.wants.dates[0], self._record.bands)
         summary = f"{self._record.title} (weights {self._stored.sha256[:8]}), windows of {runner.lattice.edge} px"
@@ -179,7 +179,7 @@ class Learned:
         order, notes = _order(samples, needed, record)
         ratio = ratio_of(facts.pixel_m, record)
         workers = 1 if pool is None or device != "cpu" else getattr(pool, "_max_workers", 1)
-        memory = _memory(device, self._memory_mb)
+        memory = memory_for(device, self._memory_mb)
         workers = workers if side_by_side(record, len(order), memory, workers) else 1
         lattice = lattice_of(record, len(order), memory, workers, device)
         taken = workers * record.memory_mb(lattice.edge, lattice.edge, len(order))
@@ -194,13 +194,13 @@ class Learned:
                 "resampled for it, and its result back."
             )
         notes += _kernel_notes(record, device, cancelled)
-        radar_of = _radar_of(samples, [float(first.days[date]) for date in order], record) if needed.radar else ()
+        radar_of = nearest_radar(samples, [float(first.days[date]) for date in order], record) if needed.radar else ()
         runner = Runner(
             network=self._network(device), record=record, config=self._stored.config, wants=needed, device=device,
             lattice=lattice, ratio=ratio, shape=facts.shape, order=order, radar_of=radar_of,
             bands=tuple(first.bands.index(role) for role in needed.bands),
-            fill=_mean([obs.optical[0] for obs in samples], 0.1),
-            radar_fill=_mean([obs.radar[list(radar_of)] for obs in samples], -15.0) if needed.radar else 0.0,
+            fill=mean_of([obs.optical[0] for obs in samples], 0.1),
+            radar_fill=mean_of([obs.radar[list(radar_of)] for obs in samples], -15.0) if needed.radar else 0.0,
             target_date=facts.target_date, cancelled=cancelled, parallel=workers > 1,
         )  # fmt: skip
         return runner, notes
@@ -259,7 +259,7 @@ def _importable(package: str) -> bool:
     return find_spec(package) is not None
 
 
-def _check(record: Record, needed: Wants, facts: SceneFacts) -> None:
+def check(record: Record, needed: Wants, facts: SceneFacts) -> None:
     """Raises InputError with everything that the scene lacks."""
     lacks = []
     missing = [role for role in needed.bands if role not in facts.bands]
@@ -324,7 +324,7 @@ def _order(samples: Sequence[Observation], needed: Wants, record: Record) -> tup
     return order, notes
 
 
-def _radar_of(samples: Sequence[Observation], days: Sequence[float], record: Record) -> tuple[int, ...]:
+def nearest_radar(samples: Sequence[Observation], days: Sequence[float], record: Record) -> tuple[int, ...]:
     """For each frame the acquisition of the radar nearest in time that holds data in both polarisations.
 
     Raises:
@@ -338,14 +338,14 @@ def _radar_of(samples: Sequence[Observation], days: Sequence[float], record: Rec
     return tuple(int(min(usable, key=lambda r: (abs(radar_days[r] - day), r))) for day in days)
 
 
-def _mean(parts: Sequence[np.ndarray], otherwise: float) -> float:
+def mean_of(parts: Sequence[np.ndarray], otherwise: float) -> float:
     """Mean of all numbers that are there."""
     sums = [(float(np.nansum(part, dtype=np.float64)), int(np.isfinite(part).sum())) for part in parts]
     count = sum(number for _, number in sums)
     return sum(value for value, _ in sums) / count if count else otherwise
 
 
-def _memory(device: str, budget_mb: float) -> float:
+def memory_for(device: str, budget_mb: float) -> float:
     """MiB for the network's windows."""
     if device == "cpu":
         return budget_mb
@@ -354,7 +354,7 @@ def _memory(device: str, budget_mb: float) -> float:
     return 0.8 * torch.cuda.mem_get_info()[0] / 2**20
 
 
-def _together(rmse: float | None, bands: int, rest: Fitted | None, all_bands: int) -> float | None:
+def together(rmse: float | None, bands: int, rest: Fitted | None, all_bands: int) -> float | None:
     """Expected error over all bands."""
     if rest is None or rmse is None:
         return rmse

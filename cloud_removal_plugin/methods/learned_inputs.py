@@ -198,22 +198,45 @@ def _blanked(ranges: Scaling, frames: Frames) -> np.ndarray:
 
 
 def _utilise(network: Any, ranges: Scaling, config: Mapping[str, Any], frames: Frames, move: _Mover) -> Predicted:
+    return _utilise_series(network, ranges, frames, move)[frames.target], None
+
+
+def _utilise_series(network: Any, ranges: Scaling, frames: Frames, move: _Mover) -> np.ndarray:
+    """Every frame (T, C, h, w)."""
     from ..models.utilise_positions import positions
 
     stacked = _blanked(ranges, frames)
     if frames.radar is not None:
         stacked = np.concatenate((stacked, ranges.radar(frames.radar)), axis=1)
     days = None if frames.dates is None else move.numbers(positions(frames.dates))
-    out = network(move.there(stacked), days)
-    return ranges.reflectance(move.back(out)[frames.target]), None
+    return ranges.reflectance(move.back(network(move.there(stacked), days)))
 
 
 def _clearvision(network: Any, ranges: Scaling, config: Mapping[str, Any], frames: Frames, move: _Mover) -> Predicted:
+    return _clearvision_series(network, ranges, frames, move)[frames.target], None
+
+
+def _clearvision_series(network: Any, ranges: Scaling, frames: Frames, move: _Mover) -> np.ndarray:
+    """Every frame (T, C, h, w)."""
     from ..models.clearvision_removal import masked_series
 
     series = masked_series(ranges.optical(frames.optical), frames.hidden.astype(np.float32))
     _, out = network(move.there(series[0]))
-    return ranges.reflectance(move.back(out)[:, frames.target]), None
+    return ranges.reflectance(move.back(out).swapaxes(0, 1)[: len(frames.optical)])
+
+
+_SERIES: dict[str, Callable[..., np.ndarray]] = {
+    "utilise": _utilise_series,
+    "clearvision_removal": _clearvision_series,
+}
+
+
+def predict_series(network: Any, record: Record, config: Mapping[str, Any], frames: Frames, device: str) -> np.ndarray:
+    """Run a network that rebuilds all its frames on one window (see :func:`predict`); float32 (T, C, h, w)."""
+    import torch
+
+    with torch.inference_mode():
+        return _SERIES[record.module](network, _scaling(record, config), frames, _Mover(torch, device))
 
 
 def _crsystem(network: Any, ranges: Scaling, config: Mapping[str, Any], frames: Frames, move: _Mover) -> Predicted:

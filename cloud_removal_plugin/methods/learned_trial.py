@@ -98,8 +98,14 @@ def moved(obs: Observation, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
     Returns:
         bool (H, W) of clear pixels that it hides, and the row and the column of the sample that each one's cloud has.
     """
-    gap = obs.gap()
-    clear = obs.seen()[0] & ~gap
+    return moved_over(obs.gap(), obs.seen()[0], rng)
+
+
+def moved_over(
+    gap: np.ndarray, seen: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What :func:`moved` returns, of a gap and of what is seen, bool (H, W) each."""
+    clear = seen & ~gap
     height, width = gap.shape
     best = (np.zeros_like(gap), np.arange(height), np.arange(width))
     for _ in range(TRIES):

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import Cancelled
 from ..models.records import Record
 from ..observation import Observation
-from .learned_inputs import Frames, Wants, predict
+from .learned_inputs import Frames, Wants, predict, predict_series
 from .learned_tiles import EDGES, Axis, Lattice, Span, brought, reflected, spans
 
 SAME_SIZE = 1.25
@@ -50,6 +50,7 @@ class Runner:
         target_date: None where dates are not known.
         cancelled: asked before every window.
         parallel: whether the memory allows several windows at a time.
+        keep: of a network that rebuilds every frame, the places in ``order`` that are wanted; empty = the target's.
     """
 
     network: Any
@@ -68,6 +69,7 @@ class Runner:
     target_date: date | None
     cancelled: Callable[[], bool] | None = None
     parallel: bool = True
+    keep: tuple[int, ...] = ()
 
     @property
     def restored(self) -> tuple[int, ...]:
@@ -79,7 +81,7 @@ class Runner:
     @property
     def halo(self) -> int:
         """Pixels of the scene that a window needs on all sides."""
-        return int(np.ceil((self.lattice.reach + 2) / self.ratio)) + (2 if self.ratio != 1 else 0)
+        return halo_of(self.lattice, self.ratio)
 
     def restore(
         self, obs: Observation, gap: np.ndarray, pool: Executor | None, context: int = 0
@@ -94,7 +96,8 @@ class Runner:
 
         Returns:
             float32 (C, H, W) reflectance of the bands that the network restores, NaN where nothing was computed, and
-            its standard deviation where the network gives one.
+            its standard deviation where the network gives one. With ``keep`` the bands of those frames, one frame
+            after the other.
         """
         window = _Window(self, obs, gap, context)
         tiles = window.tiles()
@@ -153,10 +156,14 @@ class _Window:
         if runner.cancelled is not None and runner.cancelled():
             raise Cancelled
         row, col = tile
+        bottom, right = min(row.last, self._lengths[0]), min(col.last, self._lengths[1])
+        own = (slice(row.first - row.start, bottom - row.start), slice(col.first - col.start, right - col.start))
+        if runner.keep:
+            series = predict_series(runner.network, runner.record, runner.config, self._frames(row, col), runner.device)
+            return series[list(runner.keep)].reshape(-1, *series.shape[-2:])[:, own[0], own[1]]
         mean, deviation = predict(runner.network, runner.record, runner.config, self._frames(row, col), runner.device)
         planes = mean if deviation is None else np.concatenate((mean, deviation))
-        bottom, right = min(row.last, self._lengths[0]), min(col.last, self._lengths[1])
-        return planes[:, row.first - row.start : bottom - row.start, col.first - col.start : right - col.start]
+        return planes[:, own[0], own[1]]
 
     def _frames(self, row: Span, col: Span) -> Frames:
         """What the network sees of a tile."""
@@ -179,7 +186,7 @@ class _Window:
         dates = None
         if runner.target_date is not None:
             dates = [runner.target_date + timedelta(days=round(day)) for day in self._days]
-        target = int(np.flatnonzero(np.asarray(runner.order) == 0)[0])
+        target = 0 if runner.keep else int(np.flatnonzero(np.asarray(runner.order) == 0)[0])
         return Frames(optical, hidden, radar, self._days, self._radar_days, dates, target)
 
     def joined(
@@ -190,7 +197,7 @@ class _Window:
         top, left = (int(np.floor(origin * ratio)) for origin in (self._row, self._col))
         bottom = min(self._lengths[0], int(np.ceil((self._row + height) * ratio)))
         right = min(self._lengths[1], int(np.ceil((self._col + width) * ratio)))
-        bands = len(self._runner.restored)
+        bands = len(self._runner.restored) * max(len(self._runner.keep), 1)
         planes = np.zeros((bands * (2 if variance else 1), bottom - top, right - left), np.float32)
         weight = np.zeros(planes.shape[1:], np.float32)
         for (row, col), part in parts:
@@ -241,6 +248,11 @@ def _asked(any_gap: np.ndarray, origin: int, length: int, context: int) -> tuple
     high = end - (context if end < length else 0)
     places = places[(places >= low) & (places < high)]
     return (int(places[0]), int(places[-1]) + 1) if len(places) else (low, low)
+
+
+def halo_of(lattice: Lattice, ratio: float) -> int:
+    """Pixels of the scene that a window needs on all sides."""
+    return int(np.ceil((lattice.reach + 2) / ratio)) + (2 if ratio != 1 else 0)
 
 
 def ratio_of(pixel_m: float, record: Record) -> float:

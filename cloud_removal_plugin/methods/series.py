@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from ..errors import InputError
 from .series_protocol import SeriesRestorer
@@ -40,16 +41,33 @@ _METHODS: dict[str, Callable[[], SeriesRestorer]] = {
 
 
 def names() -> tuple[str, ...]:
-    """The names that :func:`create` knows, the default first."""
+    """The methods that need nothing but the series, the default first."""
     return tuple(_METHODS)
 
 
-def create(name: str) -> SeriesRestorer:
+def networks() -> tuple[str, ...]:
+    """The methods that need imported weights: published networks that rebuild whole series."""
+    from .series_learned import VARIANTS
+
+    return tuple(VARIANTS)
+
+
+def create(name: str, weights: Path | None = None, memory_mb: int = 0) -> SeriesRestorer:
     """The method called ``name``, not yet fitted.
+
+    Args:
+        name: one of :func:`names` or :func:`networks`.
+        weights: folder of the networks' weights, None = the analyst's.
+        memory_mb: what the job may use in MiB, 0 = a default; networks choose their windows by it.
 
     Raises:
         InputError: no method has that name.
     """
-    if name not in _METHODS:
-        raise InputError(f"There is no method '{name}' for series. Choose one of: {', '.join(_METHODS)}.")
-    return _METHODS[name]()
+    if name in _METHODS:
+        return _METHODS[name]()
+    if name in networks():
+        from .series_learned import SeriesLearned
+
+        return SeriesLearned(name, weights, memory_mb)
+    known = ", ".join((*names(), *networks()))
+    raise InputError(f"There is no method '{name}' for series. Choose one of: {known}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -64,6 +64,29 @@ class SeriesRestorer(Protocol):
 
         Raises:
             Cancelled: ``cancelled()`` said so. InputError: there is no window.
+        """
+        ...
+
+
+@runtime_checkable
+class Roomy(Protocol):
+    """A method for series whose windows need more room than those of the ensemble.
+
+    Attributes:
+        title: what people call it.
+        halo: pixels round a window. mib: MiB that it takes beside the windows.
+    """
+
+    title: str
+    halo: int
+    mib: float
+
+    def settle(self, fits: Callable[[int, float], bool], workers: int = 1) -> None:
+        """Choose ``halo`` and ``mib``; called before anything runs.
+
+        Args:
+            fits: whether the smallest window of the series with a halo fits the memory beside so many MiB.
+            workers: threads of the job.
         """
         ...
 

@@ -11,7 +11,8 @@ from qgis.core import QgsApplication, QgsProcessingFeedback, QgsRasterLayer
 from qgis.PyQt.QtCore import QDate, QDateTime, QTime
 
 from cloud_removal_plugin.algorithms import removecloudsseries, running
-from cloud_removal_plugin.engine import series_outputs, series_settings
+from cloud_removal_plugin.clouds import detect
+from cloud_removal_plugin.engine import launch, series_outputs, series_settings
 from cloud_removal_plugin.engine.job import Result
 from cloud_removal_plugin.gui import styling
 from cloud_removal_plugin.gui.temporal import dated_style
@@ -53,6 +54,7 @@ def test_the_job_and_the_loaded_dates(provider, series_engine, context, feedback
     given = {
         "INPUTS": [cloudy, other], "RADAR_SERIES": [other], "OUTPUT": str(tmp_path / "out"), "METHOD": "whittaker",
         "OUTPUT_DATES": "every 5 days", "COMPOSITE": "best_pixel", "BANDS_PER_DATE": 4, "SEED": 7,
+        "DETECTOR": "rules",
     }  # fmt: skip
     results = run(given, context, feedback)
     job = series_engine.jobs[-1]
@@ -60,6 +62,7 @@ def test_the_job_and_the_loaded_dates(provider, series_engine, context, feedback
     assert (job.kind, job.method, job.seed) == ("series", "whittaker", 7)
     assert [Path(path).name for path in job.products] == ["S2_20180705.tif", "S2_20180625.tif"]
     assert (settings.output_dates, settings.composite, settings.bands_per_date) == ("every 5 days", "best_pixel", 4)
+    assert settings.detector == "rules"
     assert [Path(path).name for path in settings.radar] == ["S2_20180625.tif"]
     assert results["OUTPUT_LAYERS"] == [other, cloudy]
     assert set(context.layersToLoadOnCompletion()) == {cloudy, other}
@@ -102,7 +105,8 @@ def test_what_cannot_run_is_said(provider, context, cloudy, tmp_path, changes, s
 
 
 def test_what_the_dialog_lists_is_what_the_engine_knows() -> None:
-    assert set(removecloudsseries.METHODS) == set(series.names())
+    assert (*series.names(), *series.networks()) == removecloudsseries.METHODS
+    assert removecloudsseries.DETECTORS == detect.METHODS
     assert removecloudsseries.COMPOSITES == series_settings.COMPOSITES
     assert removecloudsseries.STACK == series_outputs.STACK_NAME
 
@@ -119,3 +123,31 @@ def test_a_real_run(provider, context, cloudy, other, tmp_path, monkeypatch) -> 
     results = run(given, context, QgsProcessingFeedback(False))
     assert len(results["OUTPUT_LAYERS"]) == 2
     assert results["CLOUD_SHARE"] == pytest.approx(16 / 2400)
+
+
+def test_a_network_in_a_real_worker(provider, context, cloudy, other, tmp_path, monkeypatch) -> None:
+    """METHOD=utilise from the dialog's parameters to the folder, in a process of its own."""
+    pytest.importorskip("torch")
+    pytest.importorskip("safetensors")
+    rasterio = pytest.importorskip("rasterio")
+    from tests.methods.networks import store
+
+    store("utilise_earthnet2021", tmp_path / "weights")
+    monkeypatch.setenv("CLOUD_REMOVAL_WEIGHTS", str(tmp_path / "weights"))
+    hidden = np.zeros((1, 30, 40), np.uint8)
+    hidden[0, 5:15, 5:15] = 1
+    masks = [write_tif(tmp_path / "MASK_20180705.tif", hidden), write_tif(tmp_path / "MASK_20180625.tif", 0 * hidden)]
+    given = {
+        "INPUTS": [cloudy, other], "OUTPUT": str(tmp_path / "out"), "METHOD": "utilise", "LOAD": False,
+        "CLOUD_MASKS": masks,
+    }  # fmt: skip
+    try:
+        results = run(given, context, QgsProcessingFeedback(False))
+    finally:
+        launch.shutdown()
+    assert results["METHOD_USED"].startswith("U-TILISE, EarthNet2021 (weights abababab)")
+    assert results["RESTORED_SHARE"] == pytest.approx(100 / 2400)
+    with rasterio.open(cloudy) as source, rasterio.open(tmp_path / "out" / "restored_20180705.tif") as made:
+        before, after = source.read(), made.read()
+    np.testing.assert_array_equal(after[:, hidden[0] == 0], before[:, hidden[0] == 0])
+    assert (after[:, 5:15, 5:15] != before[:, 5:15, 5:15]).any()
