@@ -39,7 +39,8 @@ class TrainModel(CloudRemovalAlgorithm):
     CLEAR, CLOUDY, RADAR = "CLEAR", "CLOUDY", "RADAR"
     STEPS, BATCH, CROP, LEARNING_RATE = "STEPS", "BATCH", "CROP", "LEARNING_RATE"
     START_WEIGHTS, RESUME, INSTALL = "START_WEIGHTS", "RESUME", "INSTALL"
-    DEVICE, SEED, OUTPUT = "DEVICE", "SEED", "OUTPUT"
+    DEVICE, DEVICES, SEED, OUTPUT = "DEVICE", "DEVICES", "SEED", "OUTPUT"
+    VALIDATE_EVERY = "VALIDATE_EVERY"
     WEIGHTS, LOG, REPORT, NETWORK, PSNR = "WEIGHTS", "LOG", "REPORT", "NETWORK", "PSNR"
 
     def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
@@ -73,6 +74,11 @@ class TrainModel(CloudRemovalAlgorithm):
         self.add(QgsProcessingParameterEnum(
             self.DEVICE, self.tr("Device"), list(DEVICES), defaultValue="auto", usesStaticStrings=True
         ), advanced=True)  # fmt: skip
+        for key, title, default in (
+            (self.DEVICES, self.tr("Processes that share the training (0 = one for each CUDA device)"), 1),
+            (self.VALIDATE_EVERY, self.tr("Steps between judgements on held-out samples (0 = each epoch)"), 0),
+        ):
+            self.add(QgsProcessingParameterNumber(key, title, whole, default, minValue=0), advanced=True)
         self.add(QgsProcessingParameterNumber(self.SEED, self.tr("Seed"), whole, 0, minValue=0), advanced=True)
         self.add(QgsProcessingParameterFolderDestination(self.OUTPUT, self.tr("Checkpoints and log")))
         self.addOutput(QgsProcessingOutputFile(self.WEIGHTS, self.tr("Weights")))
@@ -163,6 +169,8 @@ class TrainModel(CloudRemovalAlgorithm):
             "weights": self.parameterAsString(parameters, self.START_WEIGHTS, context).strip(),
             "resume": self.parameterAsBool(parameters, self.RESUME, context),
             "device": self.parameterAsEnumString(parameters, self.DEVICE, context),
+            "devices": self.parameterAsInt(parameters, self.DEVICES, context),
+            "validate_every": self.parameterAsInt(parameters, self.VALIDATE_EVERY, context),
             "seed": self.parameterAsInt(parameters, self.SEED, context),
             "install": self.parameterAsBool(parameters, self.INSTALL, context),
         }

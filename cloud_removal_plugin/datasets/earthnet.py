@@ -148,6 +148,10 @@ class EarthNet2021(Dataset):
     def __len__(self) -> int:
         return len(self.cubes)
 
+    def group_of(self, index: int) -> str:
+        """Tile of a cube."""
+        return _tile(self.cubes[index][0])
+
     def cube(self, index: int) -> Cube:
         """Reads a cube.
 

@@ -9,6 +9,7 @@ that comes with it has tabs: both are read.
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 from ..errors import InputError
@@ -94,6 +95,10 @@ class FileListTriplets(TripletDataset):
         if not whole:
             raise InputError(f"The split '{split}' holds no triplet in '{root}'; look at the list and the folder.")
         super().__init__(root, whole, cloud_masks, rescale_method)
+
+    def group_of(self, index: int) -> str:
+        """Region of a triplet: its file name without the patch."""
+        return re.sub(r"_p\d+$", "", Path(self.triplets[index][1]).stem)
 
 
 def _pairs(root: Path, files: tuple[str, ...]) -> list[tuple[str, str, str]]:

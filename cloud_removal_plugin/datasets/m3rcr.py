@@ -148,6 +148,10 @@ class M3RCR(Dataset):
     def __len__(self) -> int:
         return len(self.samples)
 
+    def group_of(self, index: int) -> str:
+        """Season and area of interest of a sample."""
+        return Path(self.samples[index][0]).parent.name.removeprefix(f"{MODALITIES[0]}_")
+
     def _read(self, index: int) -> dict[str, np.ndarray]:
         """Arrays as stored, radar and land cover at the loading size."""
         clear, cloudy, radar, cover, mask = (self.root / name for name in self.samples[index])

@@ -24,19 +24,18 @@ def train_model(job: Job, report: Report, cancelled: Cancel, log: Log) -> Result
     except (ValueError, AttributeError) as error:
         raise InputError(f"The job's training is not a JSON object ({error}).") from error
     config = from_dict(values)
-    from ..training.loop import train
+    from ..training.held_out import sentence
+    from ..training.launching import start
 
-    trainer, path = train(config, report, cancelled, log)
-    stored = install(trainer.recipe.network, path, log, job.weights) if wants_install else path
-    rows = [row for row in trainer.progress.history if "validation" in row]
-    best = min(rows, key=lambda row: row["validation"])
-    text = ", ".join(f"{name} {value:.5g}" for name, value in best.items())
+    outcome = start(config, report, cancelled, log)
+    path = install(outcome.network, outcome.weights, log, job.weights) if wants_install else outcome.weights
+    best = outcome.best
     return Result(
-        output=str(stored),
-        page=str(trainer.output / "log.html"),
-        method_used=trainer.recipe.network,
+        output=str(path),
+        page=str(outcome.log),
+        method_used=outcome.network,
         psnr=best.get("psnr"),
         mae=best.get("mae"),
         rmse=best.get("rmse"),
-        report=f"{trainer.progress.step} steps; best on held-out samples: {text}.",
+        report=f"{outcome.steps} steps; best on held-out samples at step {best.get('step', 0):.0f}: {sentence(best)}.",
     )

@@ -45,6 +45,10 @@ def set_trainable(module: nn.Module, trainable: bool) -> None:
         parameter.requires_grad_(trainable)
 
 
+def _alone(parameters: Iterable[nn.Parameter]) -> None:
+    """One process: its own gradients are the mean."""
+
+
 class AdversarialStep:
     """One iteration of the sequence-to-point training.
 
@@ -58,6 +62,7 @@ class AdversarialStep:
         unfreeze_at: the iteration within which a pre-trained, frozen ``model_initial`` is released, after that
             iteration's forward pass, so that its weights first move one iteration later; 0 = it was never frozen.
         further: one more loss of (image, target), e.g. the weighted perceptual one.
+        average: takes parameters and puts the mean gradient of all processes in place of their own.
     """
 
     def __init__(
@@ -72,13 +77,14 @@ class AdversarialStep:
         gan_mode: str = "lsgan",
         unfreeze_at: int = 0,
         further: Callable[[Tensor, Tensor], Tensor] | None = None,
+        average: Callable[[Iterable[nn.Parameter]], None] = _alone,
     ) -> None:
         if lambda_gan and (discriminator is None or discriminator_optimiser is None):
             raise ValueError("A GAN term needs a discriminator and its optimiser.")
         self.generator, self.optimiser, self.to_image = generator, optimiser, to_image
         self.discriminator, self.discriminator_optimiser = discriminator, discriminator_optimiser
         self.lambda_l1, self.lambda_gan, self.gan_mode = lambda_l1, lambda_gan, gan_mode
-        self.unfreeze_at, self.further = unfreeze_at, further
+        self.unfreeze_at, self.further, self.average = unfreeze_at, further, average
         self.iteration = 0
         if unfreeze_at:
             set_trainable(generator.model_initial, False)
@@ -110,6 +116,7 @@ class AdversarialStep:
             loss = loss + self.further(image, target)
         self.optimiser.zero_grad()
         loss.backward()
+        self.average(self.generator.parameters())
         finite = finite_gradients(self.generator.parameters())
         if finite:
             self.optimiser.step()
@@ -132,6 +139,7 @@ class AdversarialStep:
         real = gan_loss(self.discriminator(self._pair(frames, target)), True, self.gan_mode)
         self.discriminator_optimiser.zero_grad()
         (0.5 * self.lambda_gan * (fake + real)).backward()
+        self.average(self.discriminator.parameters())
         if finite_gradients(self.discriminator.parameters()):
             self.discriminator_optimiser.step()
         return {"D_real": float(real.detach()), "D_fake": float(fake.detach())}

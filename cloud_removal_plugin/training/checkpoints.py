@@ -50,6 +50,12 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
                 temporary.unlink()
 
 
+def clear_parts(folder: Path) -> None:
+    """Removes what a process that was ended in the midst of :func:`write_whole` has left."""
+    for part in folder.glob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
 def save(path: Path, state: Mapping[str, Any]) -> None:
     """Writes a checkpoint.
 

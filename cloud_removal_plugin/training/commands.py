@@ -13,6 +13,7 @@ from ..weights.folder import publish, weights_folder
 from .config import TrainingConfig, read_config
 
 NAMES = ("train", "predict", "evaluate")
+PARTS = ("train", "validation", "test")
 
 Report = Callable[[float, str], None]
 Log = Callable[[str, str], None]
@@ -30,7 +31,7 @@ def add_commands(commands: Any) -> None:
         command.add_argument(
             "--weights", default="", help="file; default: those that the training left, else imported ones"
         )
-        command.add_argument("--part", choices=("train", "validation"), default="validation")
+        command.add_argument("--part", choices=PARTS, default="validation", help="of the data")
         command.add_argument("--output", default="", help="folder; default: a sub-folder of the training's")
         if name == "evaluate":
             command.add_argument("--images", action="store_true", help="write predictions too")
@@ -59,11 +60,10 @@ def run_command(chosen: argparse.Namespace, report: Report, cancelled: Callable[
 
 
 def _train(config: TrainingConfig, install_them: bool, report: Report, cancelled: Callable[[], bool], log: Log) -> str:
-    from .loop import train
+    from .launching import start
 
-    trainer, path = train(config, report, cancelled, log)
-    if install_them:
-        path = install(trainer.recipe.network, path, log)
+    outcome = start(config, report, cancelled, log)
+    path = install(outcome.network, outcome.weights, log) if install_them else outcome.weights
     return f"Weights: {path}"
 
 

@@ -33,10 +33,12 @@ class TrainingConfig:
         clip: largest norm of the gradient, 0 = none.
         precision: ``fp32``, ``bf16`` or ``fp16`` (CUDA only).
         device: ``cpu``, ``cuda`` or ``auto``.
+        devices: processes that share every batch, each with a CUDA device of its own (or all on the processor); 0 = one
+            for every CUDA device. Under torchrun its own number counts.
         workers: processes that read samples.
         threads: of every numerical call on the processor, 0 = one for each core; another number rounds differently, so
             keep it over a resume.
-        validate_every, checkpoint_every: steps; 0 = each epoch.
+        validate_every, checkpoint_every: steps; 0 = each epoch, but not more often than every 50 steps.
         validation_samples: at most so many, 0 = all.
         on_nan: ``raise`` or ``skip`` samples whose target holds no data somewhere.
         seed: of weights, order, crops, augmentation and dropout.
@@ -59,6 +61,7 @@ class TrainingConfig:
     clip: float = 0.0
     precision: str = "fp32"
     device: str = "auto"
+    devices: int = 1
     workers: int = 0
     threads: int = 0
     validate_every: int = 0
@@ -80,7 +83,10 @@ class TrainingConfig:
         for name, known in (("precision", PRECISIONS), ("on_nan", ON_NAN), ("device", ("auto", "cpu", "cuda"))):
             if getattr(self, name) not in known:
                 raise InputError(f"'{name}' is '{getattr(self, name)}'; choose one of {', '.join(known)}.")
-        least_of = {"accumulate": 1, **dict.fromkeys(("steps", "workers", "threads", "validate_every", "clip"), 0)}
+        least_of = {
+            "accumulate": 1,
+            **dict.fromkeys(("steps", "workers", "threads", "devices", "validate_every", "clip"), 0),
+        }
         for name, least in (least_of | {"checkpoint_every": 0, "validation_samples": 0}).items():
             if getattr(self, name) < least:
                 raise InputError(f"'{name}' is {getattr(self, name)}; it must be at least {least}.")
@@ -149,9 +155,8 @@ def _toml(text: str) -> dict[str, Any]:
     return tomllib.loads(text)
 
 
-_PATHS = ("output", "weights", "root", "csv_list", "file_list", "clear", "cloudy", "radar", "mask",
-"import_data_path", "vgg16",
-          "dsen2cr", "glfcr")  # fmt: skip
+_PATHS = ("output", "weights", "root", "cache", "csv_list", "file_list", "clear", "cloudy", "radar", "mask",
+          "import_data_path", "export_data_path", "vgg16", "dsen2cr", "glfcr")  # fmt: skip
 
 
 def _located(value: Any, folder: Path, name: str = "") -> Any:

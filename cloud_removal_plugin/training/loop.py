@@ -5,15 +5,15 @@ running
 generator: which samples a step sees, how each is cropped and turned, and the dropout of the step follow from
 (seed, epoch, index) and (seed, step) alone, whatever process reads them. That rules out the samplers and the
 progress state of Lightning and Accelerate, and what is left to a trainer (autocast, clipping, accumulation) are a
-few lines of PyTorch.
+few lines of PyTorch. Several processes may share the batches (:mod:`.team`); one alone is a team of one.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +26,26 @@ from ..errors import Cancelled, InputError
 from ..models import create
 from ..models.conversion import load as load_stored
 from ..weights.stored import read_header
-from . import checkpoints
+from . import checkpoints, held_out
+from .batches import Batches
 from .config import TrainingConfig
+from .events import FOLDER, Events
 from .feeds import Batch, feed_of
 from .members import Members
 from .optimisers import create_optimiser, create_schedule
 from .page import write_page
 from .presets import preset
-from .sources import Samples, open_part
+from .record import Outcome, not_better, store
+from .sources import Samples, open_part, reader_name
 from .stepping import GeneratorStep, PlainStep, Step
-from .tasks import judge, loss_of
+from .tasks import loss_of
+from .team import Team, device_of
 
 Report = Callable[[float, str], None]
 Log = Callable[[str, str], None]
-ORDER, DROPOUT = 0x0D, 0xD0
+DROPOUT = 0xD0
+LEAST_BETWEEN = 50
+"""Steps between checkpoints and judgements where nothing else is set: a few scenes make an epoch of a single step."""
 BARRED = ("BaselineResNet",)
 
 
@@ -70,37 +76,49 @@ class Trainer:
 
     Args:
         config: what is to be done.
+        team: of this process; None = it trains alone.
 
     Raises:
         InputError: data, weights or checkpoint cannot be used.
     """
 
-    def __init__(self, config: TrainingConfig) -> None:
+    def __init__(self, config: TrainingConfig, team: Team | None = None) -> None:
         self.config, self.recipe = config, preset(config.preset)
         self.output = Path(config.output)
         self.seed = int(self.recipe.seed if config.seed is None else config.seed)
-        self.device = _device(config.device)
+        self.team = team or Team(device=device_of(config.device))
+        self.device = self.team.device
         if config.threads:
             torch.set_num_threads(config.threads)
         self.batch = int(config.chosen("batch"))
         self.network_config = _plain({**self.recipe.config, **config.network_config})
         self.feed = feed_of(self.recipe.network, self.network_config)
+        self.reader = reader_name(config.data)
         self.samples = self._samples("train")
         self.held_out = self._samples("validation")
+        self.batches = Batches(self.seed, len(self.samples), self.batch, config.accumulate)
+        self.batches.check_shares(self.team)
         self.options = {**self.recipe.options, **config.options}
         torch.manual_seed(self.seed)
         self.network = self._network().to(self.device).train()
         self.optimiser = self._optimiser()
-        self.per_epoch = max(1, len(self.samples) // (self.batch * config.accumulate))
+        self.per_epoch = self.batches.per_epoch
         self.steps = config.steps or self.per_epoch * int(config.chosen("epochs"))
         epochs = max(1, math.ceil(self.steps / self.per_epoch))
         self.schedule = create_schedule(self.recipe.schedule, self.optimiser, epochs, **self.recipe.schedule_options)
-        self.loss = loss_of(self.recipe.loss, self.options, self.device)
+        self.loss = loss_of(self.recipe.loss, self.options, self.device, self.team.count)
         self.members = Members(self.options, self.device) if self.feed.record.module == "tuacr" else None
         self.step: Step = self._step()
         self.progress = Progress()
+        self.notes: list[str] = []
         if config.resume:
             self._resume(self.output / checkpoints.LAST)
+        self.events = Events(self.output / FOLDER, self.progress.step)
+
+    @property
+    def held_out_count(self) -> int:
+        """Held-out samples that are judged."""
+        return min(self.config.validation_samples or len(self.held_out), len(self.held_out))
 
     def _samples(self, part: str) -> Samples:
         reader = open_part(self.config.data, part, self.seed, int(self.config.chosen("crop")))
@@ -137,9 +155,9 @@ class Trainer:
             further = (lambda image, target: whole(_Same, image, {"target": target})) if whole else None
             betas = tuple(self.recipe.optimiser_options.get("betas", (0.5, 0.999)))
             lr = float(self.config.chosen("lr"))
-            return GeneratorStep(self.network, self.optimiser, self.feed, self.options, lr, betas, further, self.device)
+            return GeneratorStep(self.network, self.optimiser, self.feed, self.options, lr, betas, further, self.team)
         return PlainStep(
-            self.network, self.optimiser, self.feed, self.loss, self.device, self.config.precision, self.config.clip
+            self.network, self.optimiser, self.feed, self.loss, self.team, self.config.precision, self.config.clip
         )
 
     def _resume(self, path: Path) -> None:
@@ -153,6 +171,12 @@ class Trainer:
                 "equal an "
                 "unbroken one. Use the same, or fine-tune its weights in another folder."
             )
+        before = int(state["settled"].get("processes", 1))
+        if before != self.team.count:
+            self.notes.append(
+                f"The checkpoint was made by {before} processes, {self.team.count} go on: equal up to rounding, not "
+                "bit for bit."
+            )
         self.network.load_state_dict(state["weights"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
@@ -164,7 +188,12 @@ class Trainer:
         return {
             "network": self.recipe.network,
             "config": self.network_config,
-            "settled": {"seed": self.seed, "batch": self.batch, "accumulate": self.config.accumulate},
+            "settled": {
+                "seed": self.seed,
+                "batch": self.batch,
+                "accumulate": self.config.accumulate,
+                "processes": self.team.count,
+            },
             "weights": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -174,20 +203,11 @@ class Trainer:
             "history": self.progress.history,
         }
 
-    def _keys(self) -> Iterator[list[tuple[int, int]]]:
-        """Keys of every batch from the next step on."""
-        group = self.batch * self.config.accumulate
-        for step in range(self.progress.step, self.steps):
-            epoch, place = divmod(step, self.per_epoch)
-            order = np.random.default_rng([self.seed, epoch, ORDER]).permutation(len(self.samples))
-            chosen = [(epoch, int(i)) for i in order[place * group : (place + 1) * group]]
-            yield from (chosen[i : i + self.batch] for i in range(0, len(chosen), self.batch))
-
     def _loader(self) -> Iterator[Batch]:
         workers = self.config.workers
         loader = DataLoader(
             self.samples,
-            batch_sampler=self._keys(),
+            batch_sampler=self.batches.keys(self.progress.step, self.steps, self.team),
             num_workers=workers,
             collate_fn=pad_series,
             prefetch_factor=2 if workers else None,
@@ -212,77 +232,96 @@ class Trainer:
             InputError, OutputError: see there.
         """
         config, progress = self.config, self.progress
-        every = config.validate_every or self.per_epoch
-        kept = config.checkpoint_every or self.per_epoch
+        rarely = max(self.per_epoch, LEAST_BETWEEN)
+        every, kept = config.validate_every or rarely, config.checkpoint_every or rarely
+        for note in self.notes:
+            log("warning", note)
         if progress.step == 0:
             self._validated(log)
         batches = self._loader()
         started = time.perf_counter()
         while progress.step < self.steps:
-            self._one(batches)
+            stop = self._one(batches, cancelled)
             progress.worked = time.perf_counter() - started
             row = progress.history[-1]
             report(progress.step / self.steps, f"step {progress.step} of {self.steps}, loss {row['loss']:.5g}")
-            is_last, stop = progress.step == self.steps, cancelled()
+            is_last = progress.step == self.steps
             if is_last or (progress.step % every == 0 and not stop):
                 self._validated(log)
             if is_last or stop or progress.step % kept == 0:
-                checkpoints.save(self.output / checkpoints.LAST, self.state())
-                self._page()
+                self._keep(checkpoints.LAST)
+                self._write_logs()
             if stop and not is_last:
                 log("info", f"Stopped after step {progress.step}; '{checkpoints.LAST}' is kept, resume to go on.")
                 raise Cancelled
-        if progress.replaced:
-            log("warning", f"{progress.replaced} samples without data in their target were replaced by the next ones.")
+        self._closing_notes(log)
         return progress
 
-    def _one(self, batches: Iterator[Batch]) -> None:
-        """One optimiser step."""
+    def _one(self, batches: Iterator[Batch], cancelled: Callable[[], bool]) -> bool:
+        """One optimiser step; whether any process was asked to stop."""
         progress = self.progress
         before = time.perf_counter()
         step, place = progress.step, progress.step % self.per_epoch
-        group = min(self.batch * self.config.accumulate, len(self.samples))
-        read = [next(batches) for _ in range(math.ceil(group / self.batch))]
-        progress.replaced += int(sum(float(b["replaced"].sum()) for b in read if "replaced" in b))
+        read = [next(batches) for _ in range(self.batches.per_step)]
+        replaced = sum(float(b["replaced"].sum()) for b in read if "replaced" in b)
         progress.waited += time.perf_counter() - before
         progress.first_wait = progress.first_wait or progress.waited
-        torch.manual_seed(_mixed(self.seed, step))
+        torch.manual_seed(_mixed(self.seed, step, self.team.rank))
         loss = self.step([self._on_device(batch) for batch in read], step)
         if place == self.per_epoch - 1:
             self.schedule.step()
         progress.step += 1
-        progress.history.append({"step": float(progress.step), "loss": loss})
+        loss, replaced, stops = self.team.sums([loss / self.team.count, replaced, float(cancelled())])
+        progress.replaced += int(replaced)
+        self._add({"step": float(progress.step), "loss": loss})
+        return stops > 0
+
+    def _add(self, row: dict[str, float]) -> None:
+        self.progress.history.append(row)
+        self.events.add(row)
 
     def validate(self) -> dict[str, float]:
         """Held-out loss and figures of the network as it is."""
-        limit = self.config.validation_samples or len(self.held_out)
-        self.network.eval()
-        total, sums = 0.0, {}
-        count = min(limit, len(self.held_out))
-        with torch.inference_mode():
-            for index in range(count):
-                batch = self._on_device(pad_series([self.held_out[index]]))
-                output = self.feed.forward(self.network, batch)
-                total += float(self.loss(self.feed, output, batch))
-                for name, value in judge(self.feed, output, batch).items():
-                    sums[name] = sums.get(name, 0.0) + float(value)
-        self.network.train()
-        return {"validation": total / count, **_figures(sums)}
+        return held_out.judged(
+            self.network, self.feed, self.loss, self.held_out, self.held_out_count, self.team, self._on_device
+        )
 
     def _validated(self, log: Log) -> None:
         found = self.validate()
         progress = self.progress
-        progress.history.append({"step": float(progress.step), **found})
-        log("info", f"Step {progress.step}: held out " + ", ".join(f"{k} {v:.5g}" for k, v in found.items()) + ".")
-        if found["validation"] < progress.best and progress.step:
-            progress.best = found["validation"]
-            checkpoints.save(self.output / checkpoints.BEST, self.state())
+        self._add({"step": float(progress.step), **found})
+        is_best = found[held_out.LOSS] < progress.best and progress.step > 0
+        log("info", f"Step {progress.step}: held out {held_out.sentence(found)}{', the best so far' * is_best}.")
+        if is_best:
+            progress.best = found[held_out.LOSS]
+            self._keep(checkpoints.BEST)
+        self._write_logs()
 
-    def _page(self) -> None:
+    def _keep(self, name: str) -> None:
+        if self.team.leads:
+            checkpoints.save(self.output / name, self.state())
+
+    def _write_logs(self) -> None:
+        if not self.team.leads:
+            return
         settings = {"network": self.feed.record.title, "recipe": self.config.preset, "steps": self.steps,
                     "batch": self.batch, "seed": self.seed, "training samples": len(self.samples),
-                    "held-out samples": len(self.held_out), "device": self.device}  # fmt: skip
-        write_page(self.output / "log.html", f"Training of {self.feed.record.title}", settings, self.progress.history)
+                    "held-out samples": self.held_out_count, "device": self.device,
+                    "processes": self.team.count}  # fmt: skip
+        title = f"Training of {self.feed.record.title}"
+        write_page(self.output / "log.html", title, settings, self.progress.history)
+        self.events.write()
+
+    def _closing_notes(self, log: Log) -> None:
+        progress = self.progress
+        if progress.replaced:
+            log("warning", f"{progress.replaced} samples without data in their target were replaced by the next ones.")
+        if self.config.weights and not_better(progress.history):
+            log(
+                "warning",
+                "No step was better on held-out samples than the weights that the training started from; keep those, "
+                "or lower lr.",
+            )
 
 
 class _Same:
@@ -293,71 +332,39 @@ class _Same:
         return output
 
 
-def _mixed(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence([seed, step, DROPOUT]).generate_state(1, np.uint64)[0]) >> 1
+def _mixed(seed: int, step: int, rank: int) -> int:
+    """Seed of a step's dropout; each process draws its own, and the leader what a process alone would."""
+    parts = [seed, step, DROPOUT, *([rank] if rank else [])]
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0]) >> 1
 
 
-def _device(wanted: str) -> str:
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
-        return "cpu"
-    if not torch.cuda.is_available():
-        raise InputError("No CUDA device is there; choose the device 'cpu' or 'auto'.")
-    return "cuda"
-
-
-def _plain(config: dict[str, Any]) -> dict[str, Any]:
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
     """Lists in place of tuples, so that what was saved compares equal."""
     return {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()}
 
 
-def _figures(sums: dict[str, float]) -> dict[str, float]:
-    if "count" in sums:
-        square = sums["square"] / sums["count"]
-        psnr = -10 * math.log10(square) if square > 0 else math.inf
-        return {"mae": sums["absolute"] / sums["count"], "rmse": math.sqrt(square), "psnr": psnr}
-    if "hits" in sums:
-        return {"f1": 2 * sums["hits"] / max(1.0, sums["found"] + sums["wanted"])}
-    return {}
+def _silent(*_: object) -> None:
+    """What a process that does not lead reports."""
 
 
-def train(config: TrainingConfig, report: Report, cancelled: Callable[[], bool], log: Log) -> tuple[Trainer, Path]:
-    """Trains, and stores the best weights with their record.
+def train(
+    config: TrainingConfig, report: Report, cancelled: Callable[[], bool], log: Log, team: Team | None = None
+) -> tuple[Trainer, Outcome]:
+    """Trains in this process, and stores the best weights with their record.
 
     Returns:
-        The trainer and the weights file.
+        The trainer, and what it left; of a team every process gets the same, the leader writes.
 
     Raises:
         Cancelled, InputError, OutputError: see :meth:`Trainer.run`.
     """
-    trainer = Trainer(config)
-    log("info", f"{trainer.feed.record.title}: {trainer.steps} steps of {trainer.batch * config.accumulate}.")
-    log("info", f"{len(trainer.samples)} training and {len(trainer.held_out)} held-out samples; {trainer.device}.")
-    progress = trainer.run(report, cancelled, log)
-    best = trainer.output / checkpoints.BEST
-    if best.is_file():
-        trainer.network.load_state_dict(checkpoints.load(best)["weights"])
-    return trainer, store(trainer, progress.history)
-
-
-def store(trainer: Trainer, history: Sequence[dict[str, float]]) -> Path:
-    """Writes the weights of a training with their record; returns the file."""
-    rows = [row for row in history if "validation" in row and row["step"]]
-    best = min(rows, key=lambda row: row["validation"], default={})
-    data = trainer.config.data
-    facts = {
-        "title": trainer.feed.record.title,
-        "trained_with": trainer.config.preset,
-        "data": str(data.get("root") or f"{len(data.get('scenes', []))} scenes"),
-        "samples": str(len(trainer.samples)),
-        "seed": str(trainer.seed),
-        **{f"held_out_{key}": f"{value:.6g}" for key, value in best.items()},
-    }
-    path = trainer.output / checkpoints.WEIGHTS
-    name = f"{trainer.config.preset}, {trainer.progress.step} steps"
-    checkpoints.write_weights(path, trainer.network, trainer.recipe.network, trainer.network_config, facts, name)
-    return path
-
-
-def with_resume(config: TrainingConfig) -> TrainingConfig:
-    """The same run, going on from its last checkpoint."""
-    return replace(config, resume=True)
+    trainer = Trainer(config, team)
+    report, log = (report, log) if trainer.team.leads else (_silent, _silent)
+    log("info", f"{trainer.feed.record.title}: {trainer.steps} steps of {trainer.batches.group}.")
+    log(
+        "info",
+        f"{len(trainer.samples)} training and {trainer.held_out_count} held-out samples; {trainer.team.count} x "
+        f"{trainer.device}.",
+    )
+    trainer.run(report, cancelled, log)
+    return trainer, store(trainer)

@@ -85,7 +85,9 @@ def gaussian_nll(prediction: Tensor, target: Tensor, variance: Tensor) -> Tensor
     return F.gaussian_nll_loss(prediction, target, variance.expand_as(prediction), full=True, eps=LEAST_VARIANCE)
 
 
-def multivariate_nll(prediction: Tensor, target: Tensor, variance: Tensor, per_sample: bool = False) -> Tensor:
+def multivariate_nll(
+    prediction: Tensor, target: Tensor, variance: Tensor, per_sample: bool = False, processes: int = 1
+) -> Tensor:
     """Negative log-likelihood of a Gaussian with diagonal covariance (UnCRtainTS ``MGNLL``), mean over pixels.
 
     Ebel et al. 2023, arXiv 2304.05464, equation 3. The published code adds the log-determinant of the whole batch to
@@ -95,12 +97,13 @@ def multivariate_nll(prediction: Tensor, target: Tensor, variance: Tensor, per_s
         prediction, target: (B, 1, C, H, W).
         variance: (B, 1, C, H, W), or (B, 1, 1, H, W) where bands share it.
         per_sample: the textbook value: each sample's own log-determinant.
+        processes: that each see an equal part of the batch; the mean of their gradients is then the whole batch's.
     """
     bands = prediction.shape[2]
     variance = _at_least(variance).expand_as(prediction)
     logarithm = variance.log().sum(2)
     if not per_sample:
-        logarithm = logarithm.sum(0, keepdim=True)
+        logarithm = logarithm.sum(0, keepdim=True) * processes
     distance = torch.nan_to_num(((prediction - target) ** 2 / variance).sum(2), nan=0.0).clamp(min=LEAST_DISTANCE)
     return 0.5 * (bands * math.log(2 * math.pi) + logarithm + distance).mean()
 

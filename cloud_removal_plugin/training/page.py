@@ -1,21 +1,24 @@
-"""The log of a training as one self-contained page: curves, settings, figures."""
+"""The log of a training as one self-contained page: curves, held-out figures, settings."""
 
 from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .checkpoints import write_whole
+from .held_out import LOSS, best_of, judgements
 
+Points = Sequence[tuple[float, float]]
 WIDTH, HEIGHT, MARGIN = 720, 300, 56
-MOST_POINTS = 600
+MOST_POINTS, MOST_ROWS = 600, 200
 STYLE = (
     "body{font:15px/1.5 sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#222}"
-    "table{border-collapse:collapse}td{padding:.15rem .8rem .15rem 0;vertical-align:top}"
-    "svg{width:100%;height:auto}.train{stroke:#1f6feb}.validation{stroke:#d1242f}"
+    "table{border-collapse:collapse}td,th{padding:.15rem .8rem .15rem 0;vertical-align:top;text-align:left}"
+    "svg{width:100%;height:auto}.train{stroke:#1f6feb}.validation{stroke:#d1242f}.best{background:#fff3c4}"
 )
 
 
@@ -26,55 +29,97 @@ def write_page(path: Path, title: str, settings: Mapping[str, Any], history: Seq
         path: of the HTML file.
         title: heading.
         settings: shown as a table.
-        history: rows with ``step``, ``loss`` and, where it was validated, ``validation`` and further figures.
+        history: rows with ``step``, and ``loss`` of the training or the held-out loss and further figures.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    train = [(row["step"], row["loss"]) for row in history if "loss" in row]
-    held_out = [(row["step"], row["validation"]) for row in history if "validation" in row]
-    last = next((row for row in reversed(history) if "validation" in row), {})
-    rows = {**settings, **{f"last {key}": f"{value:.5g}" for key, value in last.items()}}
-    table = "".join(f"<tr><td>{html.escape(str(k))}</td><td>{html.escape(str(v))}</td></tr>" for k, v in rows.items())
+    found = judgements(history)
+    curves = [
+        ("train", "training loss", [(row["step"], row["loss"]) for row in history if "loss" in row]),
+        ("validation", "held-out loss", [(row["step"], row[LOSS]) for row in found]),
+    ]
+    plots = _plot("loss by step", curves)
+    if any("psnr" in row for row in found):
+        psnr = [(row["step"], row["psnr"]) for row in found]
+        plots += _plot("held-out PSNR by step, dB", [("validation", "held-out PSNR, dB", psnr)])
+    table = "".join(f"<tr><td>{_text(key)}</td><td>{_text(value)}</td></tr>" for key, value in settings.items())
     text = (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style>"
-        f"<h1>{html.escape(title)}</h1>{_plot(train, held_out)}<table>{table}</table></html>\n"
+        f"<title>{_text(title)}</title><style>{STYLE}</style>"
+        f"<h1>{_text(title)}</h1>{plots}{_figures(found, best_of(history))}"
+        f"<h2>Settings</h2><table>{table}</table></html>\n"
     )
     write_whole(path, lambda part: _put(part, text))
+
+
+def _text(value: Any) -> str:
+    return html.escape(str(value))
 
 
 def _put(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _plot(train: Sequence[tuple[float, float]], held_out: Sequence[tuple[float, float]]) -> str:
-    points = [(x, y) for x, y in (*train, *held_out) if math.isfinite(y) and y > 0]
-    if not points:
-        return "<p>No step was made yet.</p>"
-    right = max(x for x, _ in points) or 1
-    low, high = (math.log10(f(y for _, y in points)) for f in (min, max))
-    high = high if high - low > 1e-6 else low + 1e-6
+def _figures(found: Sequence[Mapping[str, float]], best: Mapping[str, float]) -> str:
+    """Every judgement (the last 200), the best step marked; reflectance and dB."""
+    if not found:
+        return ""
+    names = list(found[0])
+    titles = {LOSS: "held-out loss", "psnr": "PSNR, dB", "mae": "MAE", "rmse": "RMSE", "f1": "F1"}
+    head = "".join(f"<th>{_text(titles.get(name, name))}</th>" for name in names)
+    rows = "".join(
+        f"<tr{' class=best' if row is best else ''}>" + "".join(f"<td>{row[name]:.5g}</td>" for name in names) + "</tr>"
+        for row in found[-MOST_ROWS:]
+    )
+    note = "Step 0 is the network before the training; the marked step's weights are kept."
+    return f"<h2>On held-out samples</h2><p>{note}</p><table><tr>{head}</tr>{rows}</table>"
 
-    def place(x: float, y: float) -> str:
-        col = MARGIN + (WIDTH - 2 * MARGIN) * x / right
-        row = HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * (math.log10(y) - low) / (high - low)
+
+@dataclass(frozen=True)
+class _Axes:
+    """Places of numbers on the drawing; logarithmic where all of them are positive."""
+
+    right: float
+    low: float
+    high: float
+    forth: Callable[[float], float]
+    back: Callable[[float], float]
+
+    def place(self, x: float, y: float) -> str:
+        col = MARGIN + (WIDTH - 2 * MARGIN) * x / self.right
+        row = HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * (self.forth(y) - self.low) / (self.high - self.low)
         return f"{col:.1f},{row:.1f}"
 
-    def line(values: Sequence[tuple[float, float]], name: str) -> str:
-        kept = [(x, y) for x, y in values if math.isfinite(y) and y > 0]
-        kept = kept[:: max(1, len(kept) // MOST_POINTS)] + kept[-1:]
-        return f'<polyline class="{name}" fill="none" stroke-width="1.5" points="{" ".join(place(*p) for p in kept)}"/>'
+    def labels(self) -> str:
+        return "".join(
+            f'<text x="4" y="{HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * share + 4:.0f}" font-size="12">'
+            f"{self.back(self.low + share * (self.high - self.low)):.3g}</text>"
+            for share in (0, 0.5, 1)
+        )
 
-    labels = "".join(
-        f'<text x="4" y="{HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * share + 4:.0f}" font-size="12">'
-        f"{10 ** (low + share * (high - low)):.3g}</text>"
-        for share in (0, 0.5, 1)
+
+def _axes(points: Points, logarithmic: bool) -> _Axes:
+    forth, back = (math.log10, lambda value: 10**value) if logarithmic else (float, float)
+    low, high = (forth(f(y for _, y in points)) for f in (min, max))
+    return _Axes(max(x for x, _ in points) or 1, low, high if high - low > 1e-6 else low + 1e-6, forth, back)
+
+
+def _plot(title: str, curves: Sequence[tuple[str, str, Points]]) -> str:
+    """Curves in one drawing: likelihoods may be negative, other losses are shown on a logarithmic axis."""
+    shown = [(kind, name, [(x, y) for x, y in points if math.isfinite(y)]) for kind, name, points in curves]
+    every = [point for _, _, points in shown for point in points]
+    if not every:
+        return "<p>No step was made yet.</p>"
+    axes = _axes(every, "loss" in title and all(y > 0 for _, y in every))
+    lines = key = ""
+    for number, (kind, name, points) in enumerate(shown):
+        kept = list(points[:: max(1, len(points) // MOST_POINTS)]) + points[-1:]
+        path = " ".join(axes.place(*point) for point in kept)
+        lines += f'<polyline class="{kind}" fill="none" stroke-width="1.5" points="{path}"/>'
+        colour = "#1f6feb" if kind == "train" else "#d1242f"
+        key += f'<text x="{MARGIN + 110 * number}" y="18" font-size="12" fill="{colour}">{_text(name)}</text>'
+    key += f'<text x="{WIDTH - MARGIN}" y="{HEIGHT - 20}" font-size="12" text-anchor="end">step {axes.right:.0f}</text>'
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{_text(title)}">{axes.labels()}{key}{lines}</svg>'
     )
-    key = (
-        f'<text x="{MARGIN}" y="18" font-size="12" fill="#1f6feb">training loss</text>'
-        f'<text x="{MARGIN + 110}" y="18" font-size="12" fill="#d1242f">held-out loss</text>'
-        f'<text x="{WIDTH - MARGIN}" y="{HEIGHT - 20}" font-size="12" text-anchor="end">step {right:.0f}</text>'
-    )
-    curves = line(train, "train") + line(held_out, "validation")
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="loss by step">{labels}{key}{curves}</svg>'

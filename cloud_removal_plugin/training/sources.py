@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,34 @@ from torch.utils.data import Dataset
 
 from ..datasets.example import Example
 from ..datasets.opening import reader_of, recognise_layout
+from ..datasets.part import Part, held_out_groups
 from ..datasets.scenes import SceneFiles, ScenesDataset, scenes_of_folder
 from ..errors import InputError
 from .feeds import Feed
 
-PARTS = ("train", "validation")
-SPLIT_OF = {"train": "train", "validation": "val"}
+PARTS = ("train", "validation", "test")
+SPLITS: Mapping[str, Mapping[str, str]] = {
+    "sen12mscr": {"train": "train", "validation": "val", "test": "test"},
+    "sen12mscrts": {"train": "train", "validation": "val", "test": "test"},
+    "filelist": {"train": "train", "validation": "val", "test": "test"},
+    "m3rcr": {"train": "train", "test": "test"},
+    "earthnet2021": {"train": "train", "test": "iid_test_split"},
+}
+"""Official splits. Where there is none for validation, regions of the training split are held out: a step chosen on
+test data would make its figures there worthless."""
+OTHER_DATA = ("split", "root", "file_list", "csv_list")
+"""Options of ``[data.validation]`` that name other samples than those of the training."""
 DRAWS = 0x5EED
 """Tells the draws of crops and turns from those of the readers, which use the same seed."""
+
+
+def reader_name(data: Mapping[str, Any]) -> str:
+    """Name of the reader of the data: as given, or recognised by the layout.
+
+    Raises:
+        InputError: the layout is none of the known ones.
+    """
+    return data.get("reader") or ("scenes" if "scenes" in data else recognise_layout(data.get("root", "")))
 
 
 def open_part(data: Mapping[str, Any], part: str, seed: int, crop: int = 0) -> Any:
@@ -28,47 +49,54 @@ def open_part(data: Mapping[str, Any], part: str, seed: int, crop: int = 0) -> A
 
     Args:
         data: the table of :class:`.config.TrainingConfig`.
-        part: of :data:`PARTS`; readers with official splits get ``train`` and ``val`` unless the table says otherwise.
+        part: of :data:`PARTS`: the official split (:data:`SPLITS`) unless the table says otherwise; ``validation`` is
+            regions of the training data where there is no such split.
         seed: of the readers' own draws.
         crop: of the training; own scenes are read in windows of that size, unless the table says otherwise.
 
     Raises:
-        InputError: an unknown reader or option, or what the reader says.
+        InputError: an unknown reader or option, a part that the data set lacks, or what the reader says.
     """
+    name = reader_name(data)
     shared = {key: value for key, value in data.items() if key not in (*PARTS, "reader", "root", "scenes", "held_out")}
     options = {**shared, **data.get(part, {})}
     root = options.pop("root", data.get("root", ""))
-    name = data.get("reader") or ("scenes" if "scenes" in data else recognise_layout(root))
+    if "cache" in options:
+        options["cache"] = Path(options["cache"])
     if name == "scenes":
         return _scenes(data, root, part, {"seed": seed, "crop": crop, **options})
-    if name in ("sen12mscr", "sen12mscrts", "filelist"):
-        options.setdefault("split", SPLIT_OF[part])
-    elif name == "m3rcr":
-        options.setdefault("split", {"train": "train", "validation": "test"}[part])
+    splits = SPLITS.get(name, {})
+    if name == "filelist" and "file_list" not in options:
+        splits = {"train": "all"}
+    divided = "validation" not in splits and not any(key in data.get("validation", {}) for key in OTHER_DATA)
+    split = splits.get("train" if divided and part == "validation" else part, "")
+    if not split and "split" not in options:
+        raise InputError(
+            f"The data set '{name}' has no part '{part}'; name a split or other files under [data.{part}]."
+        )
+    options.setdefault("split", split)
+    if name == "m3rcr":
         options.setdefault("crop", 300)
-    elif name == "earthnet2021":
-        options.setdefault("split", {"train": "train", "validation": "iid_test_split"}[part])
     try:
-        return reader_of(name)(root, **options)
+        reader = reader_of(name)(root, **options)
     except (TypeError, ValueError) as error:
         raise InputError(f"The data set '{name}' does not take these options ({error}).") from error
+    if not divided or part == "test":
+        return reader
+    held = held_out_groups([reader.group_of(i) for i in range(len(reader))], data.get("held_out") or ())
+    return Part(reader, held, part == "validation")
 
 
 def _scenes(data: Mapping[str, Any], root: str, part: str, options: dict[str, Any]) -> ScenesDataset:
     """Own scenes; whole regions (``held_out``, else every fifth) are kept for validation."""
     try:
-        scenes = [SceneFiles(**entry) for entry in data["scenes"]] if "scenes" in data else scenes_of_folder(root)
-        groups = sorted({scene.group for scene in scenes})
-        held = set(data.get("held_out") or groups[::5])
-        unknown = held - set(groups)
-        if unknown:
-            raise InputError(
-                f"No scene belongs to the region '{sorted(unknown)[0]}' that is to be left out for validation."
-            )
-        chosen = [scene for scene in scenes if (scene.group in held) == (part == "validation")]
-        if not chosen:
-            raise InputError(f"No scene is left for the part '{part}': all regions are in the other one. Add a region.")
-        if part == "validation":
+        if part == "test" and "root" not in data.get("test", {}):
+            raise InputError("Own scenes have no part 'test'; name its folder as root under [data.test].")
+        is_listed = "scenes" in data and part != "test"
+        scenes = [SceneFiles(**entry) for entry in data["scenes"]] if is_listed else scenes_of_folder(root)
+        held = held_out_groups([scene.group for scene in scenes], data.get("held_out") or ())
+        chosen = [scene for scene in scenes if part == "test" or (scene.group in held) == (part == "validation")]
+        if part != "train":
             options.setdefault("augment", False)
         return ScenesDataset(chosen, **options)
     except (TypeError, ValueError) as error:

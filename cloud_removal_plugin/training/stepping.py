@@ -15,6 +15,7 @@ from .adversarial import AdversarialStep, finite_gradients
 from .feeds import Batch, Feed
 from .optimisers import create_optimiser
 from .tasks import Loss
+from .team import Team, holding_back, terms_of
 
 MOST_SKIPPED = 20
 """So many steps in a row without a finite gradient end a training."""
@@ -41,7 +42,7 @@ class PlainStep:
 
     Args:
         network, optimiser, feed, loss: of the recipe.
-        device: of the network.
+        team: whose processes share the batches; the network is on its device.
         precision: of :data:`.config.PRECISIONS`.
         clip: largest norm of the gradient, 0 = none.
     """
@@ -52,33 +53,30 @@ class PlainStep:
         optimiser: Optimizer,
         feed: Feed,
         loss: Loss,
-        device: str,
+        team: Team,
         precision: str = "fp32",
         clip: float = 0.0,
     ) -> None:
-        if precision == "fp16" and not device.startswith("cuda"):
+        if precision == "fp16" and not team.device.startswith("cuda"):
             raise InputError("Half precision (fp16) trains on CUDA only; choose bf16 or fp32.")
-        self.network, self.optimiser, self.feed, self.loss = network, optimiser, feed, loss
-        self.device, self.clip, self.skipped = device, clip, 0
+        self.network, self.optimiser, self.feed, self.loss = team.wrapped(network), optimiser, feed, loss
+        self.team, self.clip, self.skipped = team, clip, 0
         self._dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
         self._scaler = torch.amp.GradScaler(enabled=precision == "fp16")
 
     def _precision(self) -> Any:
         if self._dtype is None:
             return contextlib.nullcontext()
-        return torch.autocast(self.device.split(":")[0], dtype=self._dtype)
+        return torch.autocast(self.team.device.split(":")[0], dtype=self._dtype)
 
     def __call__(self, batches: Sequence[Batch], number: int) -> float:
         """See :class:`Step`."""
         self.optimiser.zero_grad(set_to_none=True)
         total = 0.0
-        for batch in batches:
-            with self._precision():
-                output = self.feed.forward(self.network, batch)
-            output = _full(output)
-            loss = self.loss(self.feed, output, batch) / len(batches)
-            self._scaler.scale(loss).backward()
-            total += float(loss.detach())
+        for batch in batches[:-1]:
+            with holding_back(self.network):
+                total += self._backward(batch, len(batches))
+        total += self._backward(batches[-1], len(batches))
         self._scaler.unscale_(self.optimiser)
         parameters = list(self.network.parameters())
         if self.clip:
@@ -91,6 +89,14 @@ class PlainStep:
         self._scaler.update()
         _check_skipped(self.skipped)
         return total
+
+    def _backward(self, batch: Batch, count: int) -> float:
+        """Adds one of ``count`` batches' gradients; returns its share of the loss."""
+        with self._precision():
+            output = self.feed.forward(self.network, batch)
+        loss = self.loss(self.feed, _full(output), batch) * self.team.weight(terms_of(batch)) / count
+        self._scaler.scale(loss).backward()
+        return float(loss.detach())
 
     def state(self) -> dict[str, Any]:
         """See :class:`Step`."""
@@ -123,10 +129,11 @@ class GeneratorStep:
 
     Args:
         network, optimiser, feed: of the recipe.
-        options: ``lambda_L1``, ``lambda_GAN``, ``gan_mode``, ``ndf``, ``unfreeze_iter``.
+        options: ``lambda_L1``, ``lambda_GAN``, ``gan_mode``, ``unfreeze_iter``; of the discriminator ``ndf`` (width)
+            and ``norm`` (``batch`` as published, whose statistics are each process' own, or ``instance``).
         lr, betas: of the discriminator's Adam.
         further: a loss of (image, target) beside, or None.
-        device: of the network.
+        team: whose processes share the batches; the network is on its device.
     """
 
     def __init__(
@@ -138,7 +145,7 @@ class GeneratorStep:
         lr: float,
         betas: tuple[float, float],
         further: Any,
-        device: str,
+        team: Team,
     ) -> None:
         from ..models.seq2point import PatchDiscriminator
 
@@ -147,13 +154,16 @@ class GeneratorStep:
         self.judge_optimiser: Optimizer | None = None
         if share:
             channels = int(feed.config.get("n_input_samples", 3)) * (13 + 2 * feed.has_radar) + 13
-            self.judge = PatchDiscriminator(channels, int(options.get("ndf", 64))).to(device).train()
+            norm = str(options.get("norm", "batch"))
+            if norm not in ("batch", "instance"):
+                raise InputError(f"The discriminator's norm is '{norm}'; choose batch or instance.")
+            self.judge = PatchDiscriminator(channels, int(options.get("ndf", 64)), norm=norm).to(team.device).train()
             self.judge_optimiser = create_optimiser("adam", self.judge.parameters(), lr, betas=betas)
         self._step = AdversarialStep(
             network, optimiser, feed.image, self.judge, self.judge_optimiser,
             lambda_l1=float(options.get("lambda_L1", 100.0)), lambda_gan=share,
             gan_mode=str(options.get("gan_mode", "lsgan")), unfreeze_at=int(options.get("unfreeze_iter", 0)),
-            further=further,
+            further=further, average=team.average_gradients,
         )  # fmt: skip
         self.skipped = 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from . import losses
-from .feeds import Batch, Feed, SeriesFeed, UncrtaintsFeed
+from .feeds import Batch, Feed, MaskFeed, SeriesFeed, UncrtaintsFeed
 from .perceptual import VGG16Encoder, perceptual
 from .series_losses import series_losses
 
@@ -77,13 +78,14 @@ LOSSES: Mapping[str, Loss] = {
 }
 
 
-def loss_of(name: str, options: Mapping[str, Any], device: str) -> Loss:
+def loss_of(name: str, options: Mapping[str, Any], device: str, processes: int = 1) -> Loss:
     """The loss of a recipe; ``lambda_L1`` and ``lambda_perceptual`` of the options weigh it.
 
     Args:
         options: ``lambda_L1``, ``lambda_perceptual`` with ``vgg16`` (a file of the 13-band encoder's weights) and
             ``perceptual_features``.
         device: where the encoder is put.
+        processes: that share a batch; MGNLL counts the whole batch's log-determinant, of which each sees its part.
 
     Raises:
         InputError: an unknown loss, or the encoder's weights are missing.
@@ -91,6 +93,8 @@ def loss_of(name: str, options: Mapping[str, Any], device: str) -> Loss:
     if name not in LOSSES:
         raise InputError(f"There is no loss '{name}'. Choose one of: {', '.join(LOSSES)}.")
     base, weight = LOSSES[name], float(options.get("lambda_L1", 1.0))
+    if name == "mgnll" and processes > 1:
+        base = _likelihood(partial(losses.multivariate_nll, processes=processes))
     share = float(options.get("lambda_perceptual", 0.0))
     if not share:
         return lambda feed, output, batch: weight * base(feed, output, batch)
@@ -117,6 +121,15 @@ def _encoder(path: str) -> VGG16Encoder:
             "lambda_perceptual = 0."
         ) from error
     return encoder.requires_grad_(False).eval()
+
+
+FIGURE_SUMS = ("square", "absolute", "count")
+MASK_SUMS = ("hits", "found", "wanted")
+
+
+def sums_of(feed: Feed) -> tuple[str, ...]:
+    """What :func:`judge` adds up for a network."""
+    return MASK_SUMS if isinstance(feed, MaskFeed) else FIGURE_SUMS
 
 
 def judge(feed: Feed, output: Any, batch: Batch) -> dict[str, Tensor]:

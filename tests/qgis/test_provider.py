@@ -55,7 +55,7 @@ KEYS = {
     "importweights": ("NETWORK", "CHECKPOINT", "OUTPUT_HTML_FILE"),
     "trainmodel": (
         "RECIPE", "FOLDER", "CLEAR", "CLOUDY", "RADAR", "STEPS", "BATCH", "CROP", "LEARNING_RATE", "START_WEIGHTS",
-        "RESUME", "INSTALL", "DEVICE", "SEED", "OUTPUT",
+        "RESUME", "INSTALL", "DEVICE", "DEVICES", "VALIDATE_EVERY", "SEED", "OUTPUT",
     ),
     "listmodels": ("OUTPUT_HTML_FILE",),
 }  # fmt: skip

@@ -42,13 +42,15 @@ def test_the_job_that_is_handed_down(provider, engine, context, feedback, places
         raise InputError("That is enough.")
 
     engine.behave = stop
-    parameters = {**places, "RECIPE": "glfcr", "STEPS": 7, "BATCH": 2, "OUTPUT": str(tmp_path / "run"), "SEED": 3}
+    parameters = {**places, "RECIPE": "glfcr", "STEPS": 7, "BATCH": 2, "OUTPUT": str(tmp_path / "run"), "SEED": 3,
+                  "DEVICES": 2, "VALIDATE_EVERY": 5}  # fmt: skip
     with pytest.raises(QgsProcessingException, match="That is enough"):
         TrainModel().create().run(parameters, context, feedback, catchExceptions=False)
     job = engine.jobs[0]
     training = json.loads(job.training)
     assert (job.kind, job.method, training["preset"]) == ("train", "glfcr", "glfcr")
     assert (training["steps"], training["batch"], training["crop"], training["seed"]) == (7, 2, None, 3)
+    assert (training["devices"], training["validate_every"]) == (2, 5)
     second = {"clear": places["CLEAR"][1], "cloudy": places["CLOUDY"][1], "radar": places["RADAR"][1]}
     assert training["data"]["scenes"][1] == second
 

@@ -58,8 +58,8 @@ SERIES = {"input_dim": 4, "encoder_widths": [8, 8], "decoder_widths": [8, 8], "n
 def test_resumed_equals_unbroken(kind: str, stop: int, settings, tmp_path, cube_tree, series_tree, monkeypatch) -> None:
     changes: dict = {"steps": 6}
     if kind == "dropout":
-        changes |= {"preset": "utilise", "network_config": SERIES, "crop": 0, "batch": 1,
-                    "data": {"root": str(cube_tree), "max_length": 4}}  # fmt: skip
+        data = {"root": str(cube_tree), "max_length": 4, "validation": {"split": "iid_test_split"}}
+        changes |= {"preset": "utilise", "network_config": SERIES, "crop": 0, "batch": 1, "data": data}
     if kind == "gan":
         monkeypatch.setattr("cloud_removal_plugin.datasets.sen12mscrts.cloud_of", lambda dn, _: dn[0] % 2)
         changes |= {"preset": "seq2point-gan", "network_config": {"resnet_F": 4, "resnet_B": 1}, "crop": 0, "batch": 1,
@@ -86,10 +86,12 @@ def write_larger(tree: Path) -> None:
 
 
 def test_best_and_last_are_kept_and_the_weights_are_usable(settings, tmp_path: Path) -> None:
-    trainer, path = train(from_dict(settings(steps=6, validate_every=2)), quiet, lambda: False, quiet)
+    trainer, outcome = train(from_dict(settings(steps=6, validate_every=2)), quiet, lambda: False, quiet)
     output = tmp_path / "run"
-    assert sorted(p.name for p in output.iterdir()) == ["best.pt", "last.pt", "log.html", "weights.safetensors"]
-    stored = read_header(path, "dsen2cr")
+    assert sorted(p.name for p in output.iterdir()) == [
+        "best.pt", "last.pt", "log.html", "tensorboard", "weights.safetensors"
+    ]  # fmt: skip
+    stored = read_header(outcome.weights, "dsen2cr")
     assert stored.config["feature_size"] == 8
     assert stored.facts["trained_with"] == "dsen2cr-carl"
     best = checkpoints.load(output / "best.pt")
@@ -99,12 +101,62 @@ def test_best_and_last_are_kept_and_the_weights_are_usable(settings, tmp_path: P
     again = load_network(stored).state_dict()
     assert all(torch.equal(value, best["weights"][key]) for key, value in again.items())
     page = (output / "log.html").read_text()
-    assert page.count("<polyline") == 2
+    assert page.count("<polyline") == 3
+    assert page.count("<tr class=best>") == 1
+    assert page.count("<tr class=best><td>" + f"{best['step']:.5g}</td>") == 1
     assert "http" not in page
 
 
+def test_best_is_chosen_on_held_out_samples(settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training loss falls at every step; the held-out one rises again, and its lowest point is kept."""
+    found = iter([3.0, 2.0, 1.0, 4.0, 5.0])
+    monkeypatch.setattr(Trainer, "validate", lambda self: {"validation": next(found), "psnr": 20.0})
+    said: list[str] = []
+    values = from_dict(settings(steps=4, validate_every=1))
+    _, outcome = train(values, quiet, lambda: False, lambda level, text: said.append(text))
+    assert (outcome.best["step"], outcome.best["validation"]) == (2, 1.0)
+    assert checkpoints.load(tmp_path / "run" / "best.pt")["step"] == 2
+    facts = read_header(outcome.weights, "dsen2cr").facts
+    assert (facts["held_out_step"], facts["held_out_psnr"], facts["held_out_samples"]) == ("2", "20", "2")
+    assert facts["reader"] == "scenes"
+    assert [text for text in said if "best so far" in text] == [
+        f"Step {step}: held out validation {loss}, psnr 20, the best so far." for step, loss in ((1, 2), (2, 1))
+    ]
+
+
+def test_a_fine_tuning_that_made_nothing_better_says_so(settings, tmp_path: Path, monkeypatch) -> None:
+    _, outcome = train(from_dict(settings(steps=1)), quiet, lambda: False, quiet)
+    found = iter([1.0, 3.0, 2.0])
+    monkeypatch.setattr(Trainer, "validate", lambda self: {"validation": next(found)})
+    said: list[tuple[str, str]] = []
+    values = settings(weights=str(outcome.weights), output=str(tmp_path / "tuned"), steps=2, validate_every=1)
+    _, tuned = train(from_dict(values), quiet, lambda: False, lambda *what: said.append(what))
+    assert any(level == "warning" and "No step was better" in text for level, text in said)
+    facts = read_header(tuned.weights, "dsen2cr").facts
+    assert (facts["before_validation"], facts["held_out_validation"]) == ("1", "2")
+    assert facts["tuned_from"] == "weights.safetensors"
+
+
+def test_a_few_scenes_are_not_judged_at_every_step(settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloud_removal_plugin.training.loop.LEAST_BETWEEN", 5)
+    trainer = run(settings(steps=12, batch=8, network_config={"num_layers": 1, "feature_size": 2}))
+    assert trainer.per_epoch == 1
+    assert [row["step"] for row in trainer.progress.history if "validation" in row] == [0, 5, 10, 12]
+
+
+def test_an_older_best_checkpoint_is_not_taken_for_this_runs(settings, tmp_path: Path, monkeypatch) -> None:
+    train(from_dict(settings(steps=1)), quiet, lambda: False, quiet)
+    monkeypatch.setattr(Trainer, "validate", lambda self: {"validation": float("nan")})
+    trainer, outcome = train(from_dict(settings(steps=2, seed=5)), quiet, lambda: False, quiet)
+    stored = load_network(read_header(outcome.weights, "dsen2cr")).state_dict()
+    assert all(torch.equal(value, stored[key]) for key, value in trainer.network.state_dict().items())
+    old = checkpoints.load(tmp_path / "run" / "best.pt")["weights"]
+    assert not all(torch.equal(value, stored[key]) for key, value in old.items())
+
+
 def test_fine_tuning_starts_from_the_weights(settings, tmp_path: Path) -> None:
-    _, path = train(from_dict(settings()), quiet, lambda: False, quiet)
+    _, outcome = train(from_dict(settings()), quiet, lambda: False, quiet)
+    path = outcome.weights
     tuned = Trainer(from_dict(settings(weights=str(path), network_config={}, output=str(tmp_path / "tuned"))))
     assert all(
         torch.equal(v, tuned.network.state_dict()[k])
@@ -246,7 +298,7 @@ def test_bad_data_are_refused(settings, tmp_path: Path, scene_folder: Path, trip
         ({"root": str(scene_folder), "reader": "sen12mscr"}, "extra"),
         ({"root": str(scene_folder), "reader": "sen12mscrts", "on_problem": "skip"}, "No SEN12MS-CR-TS series"),
         ({"root": str(triplet_tree), "cloud_masks": "cloud_cloudshadow_mask"}, "split 'val'"),
-        (base | {"held_out": ["roi0", "roi1", "roi2"]}, "No scene is left for the part 'train'"),
+        (base | {"held_out": ["roi0", "roi1", "roi2"]}, "No sample is left for the part 'train'"),
         (base | {"held_out": ["nowhere"]}, "region 'nowhere'"),
         (base | {"cloud": "real"}, "does not take|do not take"),
     ):

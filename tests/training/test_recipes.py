@@ -70,9 +70,9 @@ def data_for(scene_folder, cube_tree, quintet_tree, series_tree, monkeypatch) ->
 
     def choose(name: str) -> dict:
         if name in ("utilise", "clearvision-removal"):
-            return {"root": str(cube_tree), "max_length": 4}
+            return {"root": str(cube_tree), "max_length": 4, "validation": {"split": "iid_test_split"}}
         if name == "aligncr":
-            return {"root": str(quintet_tree), "crop": 32}
+            return {"root": str(quintet_tree), "crop": 32, "validation": {"split": "test"}}
         if name.startswith("seq2point") or name == "uncrtaints-mgnll":
             from tests.training.test_loop import write_larger
 
@@ -193,8 +193,9 @@ def test_train_evaluate_predict_from_the_terminal(settings, tmp_path: Path, caps
 
 def test_evaluation_of_series(cube_tree: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.json"
+    data = {"root": str(cube_tree), "validation": {"split": "iid_test_split"}}
     values = {"preset": "utilise", "output": str(tmp_path / "run"), "network_config": SERIES, "batch": 1, "steps": 1,
-              "data": {"root": str(cube_tree)}, "device": "cpu", "threads": 1}  # fmt: skip
+              "data": data, "device": "cpu", "threads": 1}  # fmt: skip
     config.write_text(json.dumps(values))
     assert main(["train", str(config)]) == 0
     assert main(["evaluate", str(config), "--images"]) == 0

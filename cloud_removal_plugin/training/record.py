@@ -1,0 +1,82 @@
+"""What a training leaves: weights with the record of their training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import checkpoints
+from .held_out import LOSS, best_of, judgements
+
+if TYPE_CHECKING:
+    from .loop import Trainer
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A training that has come to its end.
+
+    Attributes:
+        network: name in the registry.
+        weights: the file, of the step that was best on held-out samples.
+        log: the page with the curves.
+        steps: that were made, with those before a resume.
+        best: figures on held-out samples at the best step.
+    """
+
+    network: str
+    weights: Path
+    log: Path
+    steps: int
+    best: Mapping[str, float]
+
+
+def facts_of(trainer: Trainer, history: Sequence[Mapping[str, float]]) -> dict[str, str]:
+    """What the weights file says of its training."""
+    data, best = trainer.config.data, best_of(history)
+    started = next((row for row in judgements(history) if not row["step"]), None)
+    facts = {
+        "title": trainer.feed.record.title,
+        "trained_with": trainer.config.preset,
+        "reader": trainer.reader,
+        "data": str(data.get("root") or f"{len(data.get('scenes', []))} scenes"),
+        "samples": str(len(trainer.samples)),
+        "steps": str(trainer.progress.step),
+        "seed": str(trainer.seed),
+        "held_out_samples": str(trainer.held_out_count),
+        **{f"held_out_{key}": f"{value:.6g}" for key, value in best.items()},
+    }
+    if trainer.config.weights and started:
+        facts |= {
+            "tuned_from": Path(trainer.config.weights).name,
+            **{f"before_{key}": f"{value:.6g}" for key, value in started.items() if key != "step"},
+        }
+    return facts
+
+
+def store(trainer: Trainer) -> Outcome:
+    """Writes the weights of the best step with their record; only the leader of a team writes.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    history = trainer.progress.history
+    best = trainer.output / checkpoints.BEST
+    if trainer.team.leads and math.isfinite(trainer.progress.best) and best.is_file():
+        trainer.network.load_state_dict(checkpoints.load(best)["weights"])
+    path = trainer.output / checkpoints.WEIGHTS
+    network, source = trainer.recipe.network, f"{trainer.config.preset}, {trainer.progress.step} steps"
+    if trainer.team.leads:
+        facts = facts_of(trainer, history)
+        checkpoints.write_weights(path, trainer.network, network, trainer.network_config, facts, source)
+    return Outcome(network, path, trainer.output / "log.html", trainer.progress.step, dict(best_of(history)))
+
+
+def not_better(history: Sequence[Mapping[str, float]]) -> bool:
+    """Whether no trained step was better on held-out samples than the network that the training began with."""
+    started = next((row for row in judgements(history) if not row["step"]), None)
+    best = best_of(history)
+    return bool(started and best) and best[LOSS] >= started[LOSS]
