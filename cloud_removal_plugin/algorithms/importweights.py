@@ -10,6 +10,7 @@ from qgis.core import (
     QgsProcessingFeedback,
     QgsProcessingOutputFile,
     QgsProcessingOutputString,
+    QgsProcessingParameterBoolean,
     QgsProcessingParameterEnum,
     QgsProcessingParameterFile,
     QgsProcessingParameterFileDestination,
@@ -37,6 +38,7 @@ class ImportWeights(CloudRemovalAlgorithm):
 
     NETWORK = "NETWORK"
     CHECKPOINT = "CHECKPOINT"
+    ADD = "ADD"
     OUTPUT_HTML_FILE = "OUTPUT_HTML_FILE"
     WEIGHTS = "WEIGHTS"
     NETWORK_FOUND = "NETWORK_FOUND"
@@ -50,6 +52,8 @@ class ImportWeights(CloudRemovalAlgorithm):
             )
         )
         self.add(FileOrFolder(self.CHECKPOINT, self.tr("Checkpoint")))
+        add = self.tr("Use together with the weights that are there (ensemble)")
+        self.add(QgsProcessingParameterBoolean(self.ADD, add, False), advanced=True)
         self.add(
             QgsProcessingParameterFileDestination(
                 self.OUTPUT_HTML_FILE, self.tr("Report"), self.tr("HTML files (*.html)"), None, True, False
@@ -94,6 +98,7 @@ class ImportWeights(CloudRemovalAlgorithm):
             output=page,
             method=self.parameterAsEnumString(parameters, self.NETWORK, context),
             weights=settings.weights_folder(),
+            settings='{"add": true}' if self.parameterAsBool(parameters, self.ADD, context) else "",
         )
         result = running.run(job, feedback)
         if result is None:

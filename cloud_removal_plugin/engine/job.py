@@ -68,8 +68,8 @@ class Job:
         donor_masks: paths of masks of other dates whose shapes are laid over ``input`` instead of made-up clouds.
         products: paths of folders, archives and rasters that 'describe', 'prepare' and 'prepare_radar' read; ``input``
             is then the raster whose grid the radar is brought to ('prepare_radar').
-        settings: JSON object of what these kinds and 'detect' alone ask, see
-            :mod:`cloud_removal_plugin.engine.preparing`, ``radar_preparation`` and ``detection``.
+        settings: JSON object of what these kinds, 'detect' and 'import' alone ask, see
+            :mod:`cloud_removal_plugin.engine.preparing`, ``radar_preparation``, ``detection`` and ``weights``.
         training: settings of kind 'train' as JSON (:class:`cloud_removal_plugin.training.config.TrainingConfig`).
         ensemble: published networks that may join method 'auto', or, with a minus before them, may not; 'none' = none,
             '' = all whose weights are there.

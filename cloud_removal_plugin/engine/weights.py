@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
-from ..errors import Cancelled, CloudRemovalError, OutputError
+from ..errors import Cancelled, CloudRemovalError, InputError, OutputError
+from ..methods.registry import networks
 from ..models.records import RECORDS, Record
-from ..weights.folder import find, publish, weights_folder
+from ..weights.folder import find, others, publish, weights_folder
 from ..weights.known import of_network
 from .job import Job, Result
 from .progress import Cancel, Log, Report
@@ -41,8 +43,10 @@ def import_weights(job: Job, report: Report, cancelled: Cancel, log: Log) -> Res
     if cancelled():
         raise Cancelled
     report(0.7, "Writing the weights")
-    entry, folder = converted.record, folder_of(job)
-    target, kept = publish(entry.name, folder, converted.write)
+    entry, folder, add = converted.record, folder_of(job), bool(job.settings) and _adds(job.settings)
+    if add and entry.name not in networks():
+        raise InputError(f"{entry.title} works with one set of weights. Import it without ADD.")
+    target, kept = publish(entry.name, folder, converted.write, add)
     lines = [
         f"Network: {entry.title} ({entry.name}), {entry.paper}, {entry.link}",
         f"Read from: {converted.source.path} ({converted.source.form})",
@@ -52,6 +56,9 @@ def import_weights(job: Job, report: Report, cancelled: Cancel, log: Log) -> Res
         f"Licence of the weights: {entry.licence}",
         f"Stored as: {target}",
     ]
+    count = members(entry.name, folder)
+    if count > 1:
+        lines.append(f"{entry.title} now runs as an ensemble of {count} sets of weights, whose variances are joined.")
     if kept:
         lines.append(f"Other weights of this network were there before; they are kept as: {kept}")
     for line in lines:
@@ -60,6 +67,31 @@ def import_weights(job: Job, report: Report, cancelled: Cancel, log: Log) -> Res
         _write(job.output, _page(f"Weights of {entry.title}", "<ul>" + "".join(map(_item, lines)) + "</ul>"))
     report(1.0, "Done")
     return Result(output=str(target), method_used=entry.name, report="\n".join(lines))
+
+
+def _adds(settings: str) -> bool:
+    """Whether weights are added to those that are there.
+
+    Raises:
+        InputError: the settings of the job are not understood.
+    """
+    try:
+        found = json.loads(settings)
+        if set(found) <= {"add"} and isinstance(found.get("add", False), bool):
+            return found.get("add", False)
+    except (ValueError, TypeError):
+        pass
+    raise InputError(f"The settings of an import cannot be {settings}; known is 'add': true or false.")
+
+
+def members(network: str, folder: Path) -> int:
+    """How many sets of weights of a network are in use.
+
+    Raises:
+        InputError: a file is damaged.
+    """
+    first = find(network, folder)
+    return 0 if first is None else 1 + len(others(network, folder, first))
 
 
 def _recognised(facts: dict[str, str]) -> str:
@@ -98,6 +130,8 @@ def _row(entry: Record, folder: Path) -> tuple[str, ...]:
     try:
         stored = find(entry.name, folder)
         state = f"there: {stored.path.name}, imported from {stored.source}" if stored else "not there"
+        count = members(entry.name, folder)
+        state += f", and {count - 1} more, run as an ensemble" if count > 1 else ""
     except CloudRemovalError as error:
         state = f"damaged: {error}"
     files = [

@@ -19,14 +19,15 @@ from .. import ext
 from ..errors import DependencyError, InputError
 from ..models.records import RECORDS, Record
 from ..observation import Observation, Restoration
-from ..weights.folder import VARIABLE, find, weights_folder
+from ..weights.folder import VARIABLE, find, others, weights_folder
 from ..weights.known import of_network
 from ..weights.stored import Stored
 from .facts import SceneFacts
 from .inpainting import distance
-from .learned_inputs import RESTORERS_BY_MODULE, Wants, wants
+from .learned_inputs import RESTORERS_BY_MODULE, Wants
+from .learned_members import Members, digests, wants_of
 from .learned_trial import features, trial
-from .learned_window import Runner, lattice_of, ratio_of, side_by_side
+from .learned_window import Runner, lattice_of, ratio_of, side_by_side, window_mb
 from .protocol import Fitted, Needs, Report
 from .sigma import SigmaModel
 
@@ -128,13 +129,14 @@ class Learned:
         self._memory_mb = (memory_mb or 4096) * SHARE
         self._facts: SceneFacts | None = None
         self._stored: Stored | None = None
+        self._members: tuple[Stored, ...] = ()
         self._networks: dict[str, Any] = {}
 
     def prepare(self, facts: SceneFacts) -> None:
         """Refuse a scene that lacks what the network needs (see :class:`Particular`)."""
         self._stored = stored_of(self._record, self._folder)
-        needed = wants(self._record, self._stored.config)
-        check(self._record, needed, facts)
+        self._members = (self._stored, *others(self.name, self._folder, self._stored))
+        check(self._record, wants_of(self._record, self._members), facts)
         self._facts = facts
 
     def fit(
@@ -163,7 +165,7 @@ class Learned:
         rmse = together(found.rmse, len(runner.restored), rest, samples[0].shape[1])
         halo = max(runner.halo, rest.needs.halo if rest else 0)
         needs = Needs(halo, runner.wants.radar, runner.wants.dates[0], self._record.bands)
-        summary = f"{self._record.title} (weights {self._stored.sha256[:8]}), windows of {runner.lattice.edge} px"
+        summary = f"{self._record.title} (weights {digests(self._members)}), windows of {runner.lattice.edge} px"
         return FittedLearned(needs, union, rmse, summary, (*notes, *more), runner, found.sigma, rest)
 
     def runner(
@@ -175,14 +177,15 @@ class Learned:
     ) -> tuple[Runner, list[str]]:
         """The network with all that the region decides."""
         record, facts, first = self._record, self._facts, samples[0]
-        needed = wants(record, self._stored.config)
+        needed = wants_of(record, self._members)
         order, notes = _order(samples, needed, record)
+        notes += _kernel_notes(record, device, cancelled)
         ratio = ratio_of(facts.pixel_m, record)
         workers = 1 if pool is None or device != "cpu" else getattr(pool, "_max_workers", 1)
         memory = memory_for(device, self._memory_mb)
         workers = workers if side_by_side(record, len(order), memory, workers) else 1
         lattice = lattice_of(record, len(order), memory, workers, device)
-        taken = workers * record.memory_mb(lattice.edge, lattice.edge, len(order))
+        taken = workers * window_mb(record, lattice.edge, len(order), device)
         if taken > memory:
             notes.append(
                 f"{record.title} takes about {taken:.0f} MB for a window of {lattice.edge} px, its smallest; the "
@@ -193,7 +196,6 @@ class Learned:
                 f"{record.title} works at {record.gsd_m:g} m: the layer's pixels of {facts.pixel_m:.3g} m are "
                 "resampled for it, and its result back."
             )
-        notes += _kernel_notes(record, device, cancelled)
         radar_of = nearest_radar(samples, [float(first.days[date]) for date in order], record) if needed.radar else ()
         runner = Runner(
             network=self._network(device), record=record, config=self._stored.config, wants=needed, device=device,
@@ -224,7 +226,8 @@ class Learned:
         if device not in self._networks:
             from ..models.conversion import load
 
-            self._networks[device] = load(self._stored).to(device)
+            parts = [(load(stored).to(device), stored.config) for stored in self._members]
+            self._networks[device] = parts[0][0] if len(parts) == 1 else Members(tuple(parts))
         return self._networks[device]
 
 

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from .. import ext
 from ..errors import Cancelled
 from ..models.records import Record
 from ..observation import Observation
-from .learned_inputs import Frames, Wants, predict, predict_series
+from .learned_inputs import Frames, Wants, predict_series
+from .learned_members import predict
 from .learned_tiles import EDGES, Axis, Lattice, Span, brought, reflected, spans
 
 SAME_SIZE = 1.25
@@ -272,13 +274,18 @@ def lattice_of(record: Record, frames: int, memory_mb: float, workers: int, devi
         device: "cpu" or "cuda".
     """
     usable = _edges(record, device)
-    fitting = [edge for edge in usable if workers * record.memory_mb(edge, edge, frames) <= memory_mb]
+    fitting = [edge for edge in usable if workers * window_mb(record, edge, frames, device) <= memory_mb]
     edge = (fitting or usable[-1:])[0]
     if not record.window:
         return Lattice(edge, record.halo, record.size_multiple, record.size_least)
     fade = min(OVERLAP_PX, edge // 8)
     halo = min(record.halo, (edge // 2 - fade - record.size_multiple) // 2)
     return Lattice(edge, halo, record.size_multiple, record.size_least, fade, fixed=True)
+
+
+def window_mb(record: Record, edge: int, frames: int, device: str) -> float:
+    """MiB that one window takes here; a kernel that is to be compiled must have been by now (:func:`.ext.load`)."""
+    return record.memory_mb(edge, edge, frames, compiled=device == "cpu" and ext.loaded())
 
 
 def _edges(record: Record, device: str) -> list[int]:
@@ -294,7 +301,7 @@ def _edges(record: Record, device: str) -> list[int]:
 def side_by_side(record: Record, frames: int, memory_mb: float, workers: int) -> bool:
     """Whether as many windows as there are workers fit the memory without getting much smaller for it."""
     many, one = (lattice_of(record, frames, memory_mb, number, "cpu") for number in (workers, 1))
-    fits = workers * record.memory_mb(many.edge, many.edge, frames) <= memory_mb
+    fits = workers * window_mb(record, many.edge, frames, "cpu") <= memory_mb
     if record.window:
         return fits and many.edge == one.edge  # the size is part of such a network
     return fits and _work(many) <= 1.5 * _work(one)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 import tempfile
@@ -54,16 +55,29 @@ def find(network: str, folder: Path) -> Stored | None:
     return None
 
 
-def publish(network: str, folder: Path, write: Callable[[Path], None]) -> tuple[Path, Path | None]:
+def others(network: str, folder: Path, first: Stored) -> list[Stored]:
+    """Further weights of a network that lie beside its first ones, as members of an ensemble; in the order of names.
+
+    Raises:
+        InputError: a file is damaged, or belongs to another network.
+    """
+    if first.path.parent != folder:
+        return []
+    return [read_header(path, network) for path in sorted(folder.glob(f"{network}.member*{SUFFIX}"))]
+
+
+def publish(network: str, folder: Path, write: Callable[[Path], None], add: bool = False) -> tuple[Path, Path | None]:
     """Put new weights of a network into the folder; whatever goes wrong, nothing half-written is left.
 
     Args:
         network: name in the registry.
         folder: made if it is not there.
         write: writes the file at the path that it is given.
+        add: whether weights that are there stay in use beside the new ones (see :func:`others`).
 
     Returns:
-        The new file, and where other weights of the same network, which it replaced, were kept (None: there were none).
+        The new file (with ``add`` the old one, where the very same weights are there), and where other weights of the
+        same network, which it replaced, were kept (None: there were none).
 
     Raises:
         OutputError: the folder cannot be written.
@@ -77,7 +91,9 @@ def publish(network: str, folder: Path, write: Callable[[Path], None]) -> tuple[
         try:
             write(temporary)
             temporary.chmod(0o644)
-            if target.is_file() and target.read_bytes() != temporary.read_bytes():
+            if add:
+                target = _place_beside(target, temporary)
+            if target.is_file() and not _equal(target, temporary):
                 kept = _unused(target)
                 os.replace(target, kept)
             os.replace(temporary, target)
@@ -94,6 +110,30 @@ def publish(network: str, folder: Path, write: Callable[[Path], None]) -> tuple[
             f"folder in the options of Cloud Removal, or with {VARIABLE}."
         ) from error
     return target, kept
+
+
+def _place_beside(target: Path, new: Path) -> Path:
+    """Where weights go that are to be used together with others: the first free name, or the file that equals them."""
+    number, stem = 2, target.name.removesuffix(SUFFIX)
+    while target.is_file() and not _equal(target, new):
+        target = target.with_name(f"{stem}.member{number}{SUFFIX}")
+        number += 1
+    return target
+
+
+def _equal(one: Path, other: Path) -> bool:
+    """Whether two stored files hold the same; the order of what stands in their headers differs from time to time."""
+    first, second = (_parts(path.read_bytes()) for path in (one, other))
+    return first == second
+
+
+def _parts(content: bytes) -> tuple[object, bytes]:
+    """Header and numbers of a stored file; all of it where it is none."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    try:
+        return json.loads(content[8:end]), content[end:]
+    except ValueError:
+        return None, content
 
 
 def _unused(path: Path) -> Path:

@@ -52,7 +52,7 @@ KEYS = {
         "MEMORY_MB", "SEED", "LOAD", "OUTPUT", "UNCERTAINTY",
     ),
     "checkinstallation": ("OUTPUT_HTML_FILE",),
-    "importweights": ("NETWORK", "CHECKPOINT", "OUTPUT_HTML_FILE"),
+    "importweights": ("NETWORK", "CHECKPOINT", "ADD", "OUTPUT_HTML_FILE"),
     "trainmodel": (
         "RECIPE", "FOLDER", "CLEAR", "CLOUDY", "RADAR", "STEPS", "BATCH", "CROP", "LEARNING_RATE", "START_WEIGHTS",
         "RESUME", "INSTALL", "DEVICE", "DEVICES", "VALIDATE_EVERY", "SEED", "OUTPUT",
