@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .patterns import bits, groups
+from .relearning import Completed, relearn
 
 ROUNDS = 6
 """EM rounds: 2 lose up to 0.7 dB, 12 gain at most 0.2 dB."""
@@ -92,6 +93,7 @@ def fit_gaussian(
     noise: float,
     rounds: int = ROUNDS,
     start: tuple[np.ndarray, np.ndarray] | None = None,
+    relearned: Sequence[int] = (),
 ) -> BlockGaussian:
     """Fits mean and covariance.
 
@@ -102,47 +104,82 @@ def fit_gaussian(
         noise: variance added to the observed block.
         rounds: EM rounds.
         start: mean and covariance to start from; None: from the blocks that are seen.
+        relearned: blocks that many samples hide, see :mod:`relearning`.
 
     Returns:
         The model. Few samples are no error: the noise keeps the conditionals tame.
     """
     bounds = np.concatenate(([0], np.cumsum(sizes)))
-    parts = groups(codes, 1 << 30)
+    groups_of = [_group(code, where, bounds) for code, where in groups(codes, 1 << 30)]
     full = np.array(values, np.float64)
-    seen = [[b for b in range(len(sizes)) if code >> b & 1] for code, _ in parts]
-    rows = [np.concatenate([np.arange(bounds[b], bounds[b + 1]) for b in s] or [np.zeros(0, int)]) for s in seen]
-    hidden = [np.setdiff1d(np.arange(bounds[-1]), r) for r in rows]
-    mean, cov = start if start is not None else _start(full, parts, rows, hidden)
+    mean, cov = start if start is not None else _start(full, groups_of)
     for _ in range(rounds):
-        extra = np.zeros_like(cov)
-        for (_, where), o, m in zip(parts, rows, hidden, strict=True):
-            if not len(m):
-                continue
-            observed = cov[np.ix_(o, o)] + noise * np.eye(len(o))
-            cross = cov[np.ix_(o, m)]
-            gain = np.linalg.solve(observed, cross) if len(o) else cross
-            full[np.ix_(m, where)] = mean[m, None] + gain.T @ (full[np.ix_(o, where)] - mean[o, None])
-            extra[np.ix_(m, m)] += len(where) * (cov[np.ix_(m, m)] - cross.T @ gain)
-        mean, cov = _moments(full, extra)
+        doubts = [_fill(full, group, mean, cov, noise) for group in groups_of]
+        mean, cov = _moments(full, groups_of, doubts)
+        if relearned:
+            total = Completed(full, mean, cov, noise)
+            for block in relearned:
+                showing = [(g, doubt) for g, doubt in zip(groups_of, doubts, strict=True) if block in g.blocks]
+                unknown = _summed(showing, len(mean))
+                relearn(mean, cov, slice(bounds[block], bounds[block + 1]), total, _places(showing), unknown)
     return BlockGaussian(mean, cov, noise, tuple(int(s) for s in sizes))
 
 
-def _moments(full: np.ndarray, extra: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class _Group:
+    """Samples of one pattern: which, the blocks that they see, observed and hidden variables."""
+
+    where: np.ndarray
+    blocks: frozenset[int]
+    observed: np.ndarray
+    hidden: np.ndarray
+
+
+def _group(code: int, where: np.ndarray, bounds: np.ndarray) -> _Group:
+    blocks = bits(code, len(bounds) - 1)
+    observed = np.concatenate([np.arange(bounds[b], bounds[b + 1]) for b in blocks] or [np.zeros(0, int)])
+    return _Group(where, frozenset(blocks), observed, np.setdiff1d(np.arange(bounds[-1]), observed))
+
+
+def _fill(full: np.ndarray, group: _Group, mean: np.ndarray, cov: np.ndarray, noise: float) -> np.ndarray:
+    """Puts the conditional mean where a group's samples are hidden; returns the covariance that is left there."""
+    o, m = group.observed, group.hidden
+    if not len(m):
+        return np.zeros((0, 0))
+    observed = cov[np.ix_(o, o)] + noise * np.eye(len(o))
+    cross = cov[np.ix_(o, m)]
+    gain = np.linalg.solve(observed, cross) if len(o) else cross
+    full[np.ix_(m, group.where)] = mean[m, None] + gain.T @ (full[np.ix_(o, group.where)] - mean[o, None])
+    return cov[np.ix_(m, m)] - cross.T @ gain
+
+
+def _summed(filled: Sequence[tuple[_Group, np.ndarray]], variables: int) -> np.ndarray:
+    """What is left unknown, summed over the samples of some groups: (V, V)."""
+    out = np.zeros((variables, variables))
+    for group, doubt in filled:
+        out[np.ix_(group.hidden, group.hidden)] += len(group.where) * doubt
+    return out
+
+
+def _places(filled: Sequence[tuple[_Group, np.ndarray]]) -> np.ndarray:
+    """Samples of some groups, indices."""
+    return np.concatenate([group.where for group, _ in filled] or [np.zeros(0, np.int64)])
+
+
+def _moments(full: np.ndarray, groups_of: list[_Group], doubts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance of completed samples, with the covariance of what was filled in added."""
     count = full.shape[1]
     mean = full.mean(axis=1)
     centred = full - mean[:, None]
-    cov = (centred @ centred.T + extra) / count
+    cov = (centred @ centred.T + _summed(list(zip(groups_of, doubts, strict=True)), len(full))) / count
     return mean, (cov + cov.T) / 2
 
 
-def _start(
-    full: np.ndarray, parts: list[tuple[int, np.ndarray]], rows: list[np.ndarray], hidden: list[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+def _start(full: np.ndarray, groups_of: list[_Group]) -> tuple[np.ndarray, np.ndarray]:
     """Means of what is seen; covariance with hidden values at their mean and the seen variances on the diagonal."""
     known = np.zeros(full.shape, bool)
-    for (_, where), o in zip(parts, rows, strict=True):
-        known[np.ix_(o, where)] = True
+    for group in groups_of:
+        known[np.ix_(group.observed, group.where)] = True
     count = np.maximum(known.sum(axis=1), 1)
     mean = np.where(known, full, 0).sum(axis=1) / count
     full -= mean[:, None]

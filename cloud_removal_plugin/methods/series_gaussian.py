@@ -242,17 +242,19 @@ def _lattice(shape: tuple[int, int], step: int) -> np.ndarray:
 def fit_models(sample: Sample, plan: BlockPlan, pool: Executor | None) -> tuple[SeriesGaussian, list[SeriesGaussian]]:
     """The region's model and one for each simulated gap, which never saw that gap's pixels on any date."""
     run = map if pool is None else pool.map
-    first = fit_gaussian(
-        sample.values[:, :EM_SAMPLES], sample.codes[:EM_SAMPLES], plan.sizes, START_NOISE, ROUNDS
-    )  # fmt: skip
-    start = (first.mean, first.cov)
 
-    def fit(number: int) -> BlockGaussian:
+    def fit(rows: np.ndarray, rounds: int, start: tuple[np.ndarray, np.ndarray] | None) -> BlockGaussian:
+        seen, codes = sample.values[:, rows], sample.codes[rows]
+        return fit_gaussian(seen, codes, plan.sizes, START_NOISE, rounds, start, plan.restored)
+
+    first = fit(np.arange(min(EM_SAMPLES, len(sample.codes))), ROUNDS, None)
+
+    def fit_blind(number: int) -> BlockGaussian:
         rows = np.flatnonzero(sample.fold != number)[:EM_SAMPLES]
-        return fit_gaussian(sample.values[:, rows], sample.codes[rows], plan.sizes, START_NOISE, FOLD_ROUNDS, start)
+        return fit(rows, FOLD_ROUNDS, (first.mean, first.cov))
 
     numbers = [k for k in range(3) if (sample.fold == k).sum() >= 10 and (sample.fold != k).sum() >= 10]
-    blind = list(run(fit, numbers))
+    blind = list(run(fit_blind, numbers))
     noise = _best_noise(blind[0], sample, numbers[0], plan) if blind else NOISES[2]
     return _finished(first, plan, noise), [_finished(model, plan, noise) for model in blind]
 

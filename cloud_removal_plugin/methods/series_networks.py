@@ -64,8 +64,14 @@ def train_shared(
 
     def one(job: tuple[int, int]) -> list[Network]:
         number, group = job
-        parts = _optimise(groups[group], number, np.random.default_rng([*seed, 100 + number, group]), check)
-        return [_raw(task, parts, date) for date, task in enumerate(groups[group])]
+        shown = [date for date, task in enumerate(groups[group]) if (task.fold != number).any()]
+        out = [_silent(task) for task in groups[group]]
+        if shown:
+            tasks = [groups[group][date] for date in shown]
+            parts = _optimise(tasks, number, np.random.default_rng([*seed, 100 + number, group]), check)
+            for place, date in enumerate(shown):
+                out[date] = _raw(tasks[place], parts, place)
+        return out
 
     jobs = [(number, group) for number in numbers for group in range(many)]
     found = dict(zip(jobs, map(one, jobs) if pool is None else pool.map(one, jobs), strict=True))
@@ -89,6 +95,13 @@ def _raw(task: _Task, parts: list[np.ndarray], date: int) -> Network:
     return Network(*(np.ascontiguousarray(part, np.float32) for part in raw))
 
 
+def _silent(task: _Task) -> Network:
+    """What stands for a network where a date shows all it has in the simulated gap that must stay unseen."""
+    inputs, bands = len(task.scale), len(task.size)
+    shapes = ((1, inputs), (1,), (1, 1), (1,), (bands, 1), (bands,))
+    return Network(*(np.zeros(shape, np.float32) for shape in shapes))
+
+
 class _Batches:
     """Random samples of every date in turn, (R, b) indices, without those of one simulated gap."""
 
@@ -103,7 +116,7 @@ class _Batches:
         """Indices (b,) of each date; few samples come again within a batch."""
         out = []
         for date, rows in enumerate(self._rows):
-            while len(self._order[date]) < self.size and len(rows):
+            while len(self._order[date]) < self.size:
                 self._order[date] = np.concatenate((self._order[date], rows[self._rng.permutation(len(rows))]))
             out.append(self._order[date][: self.size])
             self._order[date] = self._order[date][self.size :]
