@@ -75,7 +75,8 @@ def restore(
             restoring.run(plans, outputs)
             counted = outputs.shares
             if not counted.valid:
-                raise _nothing_there(Path(job.input).name)
+                raise _nothing_there(job)
+        warnings += _empty_bands(job, restoring)
         rmse, notes = figures(restoring.fits)
         notes = [*notes, *(restorer.account() if isinstance(restorer, Accountable) else ())]
         for note in notes:
@@ -123,7 +124,7 @@ def _check_gaps(job: Job, scene: Scene, gap: int, clear: int) -> list[str]:
     alone = len(scene.days) == 1 and scene.radar is None
     if not gap:
         if not clear:
-            raise _nothing_there(name)
+            raise _nothing_there(job)
         return [f"No clouds were found in {name}: the layer was copied as it is."]
     if not clear and job.method in registry.networks():
         return [f"{name} is hidden everywhere; nothing in it shows how good the restoration is."]
@@ -144,5 +145,23 @@ def _check_gaps(job: Job, scene: Scene, gap: int, clear: int) -> list[str]:
     return []
 
 
-def _nothing_there(name: str) -> InputError:
-    return InputError(f"{name} holds no data in this extent: there is nothing to restore.")
+def _empty_bands(job: Job, restoring: Restoring) -> list[str]:
+    """What to know of bands in which the input holds no number wherever something was to be restored."""
+    every = [set(fit.empty) for fit in restoring.fits]
+    empty = [band for band in restoring.fits[0].empty if all(band in each for each in every)] if every else []
+    if not empty:
+        return []
+    return [
+        f"{Path(job.input).name} holds no number in {', '.join(empty)}, so no pixel of it shows all bands, and the gap "
+        "was filled from the other dates without looking at it. Leave the band out for a better result."
+    ]
+
+
+def _nothing_there(job: Job) -> InputError:
+    name = Path(job.input).name
+    if not job.cloud_mask:
+        return InputError(f"{name} holds no data in this extent: there is nothing to restore.")
+    return InputError(
+        f"{name}, or its mask {Path(job.cloud_mask).name}, holds no data in this extent: there is nothing to restore. "
+        "Choose another mask, or leave CLOUD_MASK empty to have clouds found."
+    )

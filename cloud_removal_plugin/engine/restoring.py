@@ -35,6 +35,7 @@ class RegionFit:
         dates: indices of the scene's acquisitions that a window is read with, target first.
         gap: hidden pixels of the region's windows, the weight of its figures in the scene's.
         region: where it was fitted. seen: share of the gap that each acquisition of the scene shows.
+        empty: bands in which the target holds no number, although it does in others.
     """
 
     fitted: Fitted
@@ -42,6 +43,7 @@ class RegionFit:
     gap: int
     region: Window
     seen: tuple[float, ...]
+    empty: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ class Restoring:
         )
         self.times.add("fit", since)
         used = tuple(dates[index] for index in fitted.dates_used)
-        fit = RegionFit(fitted, used, int(gap.sum()), plan.region, tuple(shares))
+        fit = RegionFit(fitted, used, int(gap.sum()), plan.region, tuple(shares), _empty_bands(samples))
         wanted = [
             self._wide(_beyond(core, beyond, plan.region, fit), fit)
             for (core, gaps), beyond in zip(plan.windows, plan.beyond, strict=True)
@@ -208,6 +210,13 @@ class Restoring:
         faded = fade.add(core, beyond.width - core.width, beyond.height - core.height, both)
         self.times.add("restore", since)
         return lambda: outputs.merge(core, raw, outside, classes, faded[:bands], faded[bands:])
+
+
+def _empty_bands(samples: Sequence[Observation]) -> tuple[str, ...]:
+    """Bands in which the target holds no number, although it does in others."""
+    held = [np.isfinite(obs.optical[0]).any(axis=(1, 2)) for obs in samples]
+    there = np.any(held, axis=0)
+    return tuple(name for name, some in zip(samples[0].bands, there, strict=True) if there.any() and not some)
 
 
 def _beyond(core: Window, beyond: Window, region: Window, fit: RegionFit | None) -> Window:
