@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
 import numpy as np
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
@@ -14,7 +12,8 @@ from rasterio.windows import Window as RioWindow
 from ..errors import InputError
 from .align import place
 from .grid import Grid
-from .info import RasterInfo, open_dataset, read_error
+from .info import RasterInfo, read_error
+from .opened import OpenRaster
 from .sample import coarse
 from .windows import Window
 
@@ -24,7 +23,7 @@ UNKNOWN = -1
 MOST_CLASSES = 64
 
 
-class CategoryReader:
+class CategoryReader(OpenRaster):
     """Codes of the first band of a raster on the scene's grid; one GDAL handle.
 
     Attributes:
@@ -43,8 +42,7 @@ class CategoryReader:
         self._placement = place(info, grid)
         self._shape = grid.shape
         self.same_grid = self._placement.same
-        self._dataset = open_dataset(info.path)
-        self._warped: WarpedVRT | None = None
+        self._open(info.path)
         if not self.same_grid:
             # the warper needs a number for "nothing here" that is no code
             self._warped = WarpedVRT(
@@ -92,17 +90,3 @@ class CategoryReader:
             known &= values != self.info.nodata[0]
         out[inside.slices(window)] = np.where(known, values, UNKNOWN)
         return out
-
-    def close(self) -> None:
-        """Close the file; a closed reader is not used again."""
-        if self._warped is not None:
-            self._warped.close()
-        self._dataset.close()
-
-    def __enter__(self) -> CategoryReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

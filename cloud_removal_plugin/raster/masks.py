@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from types import TracebackType
 
 import numpy as np
 from rasterio.errors import RasterioError
@@ -17,7 +16,8 @@ from . import quality
 from .align import place
 from .classes import CLEAR, CLOUD, NO_DATA, SHADOW
 from .grid import Grid
-from .info import RasterInfo, open_dataset, read_error
+from .info import RasterInfo, read_error
+from .opened import OpenRaster
 from .sample import coarse
 from .windows import Window
 
@@ -203,7 +203,7 @@ _LANDSAT_CLEAR = frozenset({21824, 21888, 21952, 22080, 22280, 23888, 30048, 545
 """QA_PIXEL of clear land, water, cloud and snow: no other mask uses these numbers."""
 
 
-class MaskReader:
+class MaskReader(OpenRaster):
     """Classes of a mask on the scene's grid. One GDAL handle: not for several threads, see :meth:`reopen`.
 
     Attributes:
@@ -227,24 +227,8 @@ class MaskReader:
         self.same_grid = self._placement.same
         self.kind = kind if kind is not None else recognise_mask(info)
         self.notes = (self.kind.note,) if self.kind.note else ()
-        self._dataset = open_dataset(info.path)
-        self._warped: WarpedVRT | None = None
         self._outside = _outside_value(self.kind)
-
-    def __enter__(self) -> MaskReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file; a closed reader is not used again."""
-        if self._warped is not None:
-            self._warped.close()
-            self._warped = None
-        self._dataset.close()
+        self._open(info.path)
 
     def reopen(self) -> MaskReader:
         """An equal reader with a handle of its own, for another thread."""

@@ -7,7 +7,6 @@ six to ten times the processor time of reading the window once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
 
 import numpy as np
 from rasterio.crs import CRS
@@ -20,7 +19,8 @@ from rasterio.windows import Window as RioWindow
 from .align import Placement, place
 from .delivery import Plane
 from .grid import Grid
-from .info import RasterInfo, open_dataset, read_error
+from .info import RasterInfo, read_error
+from .opened import OpenRaster
 from .windows import Window
 
 MOST_NUMBERS = 1 << 25
@@ -30,7 +30,7 @@ MARGIN_PX = 4
 """Source pixels read beyond a window, so that windows agree at their borders."""
 
 
-class WarpedBands:
+class WarpedBands(OpenRaster):
     """Numbers of some bands of a raster on a grid; a context manager. One GDAL handle: for one thread at a time."""
 
     def __init__(
@@ -55,15 +55,7 @@ class WarpedBands:
         """
         self.info, self.grid = info, grid
         self._bands, self._resampling, self._blank = bands, resampling, blank
-        self._dataset = open_dataset(info.path)
-
-    def __enter__(self) -> WarpedBands:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._dataset.close()
+        self._open(info.path)
 
     def read(self, window: Window) -> np.ndarray:
         """float32 (C, H, W) numbers of a window, NaN where there are none.

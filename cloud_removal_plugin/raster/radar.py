@@ -10,7 +10,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from types import TracebackType
 
 import numpy as np
 from rasterio.crs import CRS
@@ -23,7 +22,8 @@ from ..errors import InputError
 from .align import place
 from .dates import date_of, find_date
 from .grid import Grid
-from .info import RasterInfo, castable, open_dataset, read_error
+from .info import RasterInfo, castable, read_error
+from .opened import OpenRaster
 from .sample import sample
 from .windows import Window
 
@@ -60,7 +60,7 @@ class Acquisition:
     day: date | None = None
 
 
-class RadarReader:
+class RadarReader(OpenRaster):
     """VV and VH of every acquisition of a radar raster. One GDAL handle: not for several threads, see :meth:`reopen`.
 
     Attributes:
@@ -89,30 +89,18 @@ class RadarReader:
         self.unit, unit_note = _unit(info, self._bands())
         self.acquisitions, dates_note = _dated(info, self.acquisitions, self._dates)
         self.notes = tuple(f"{info.name}: {note}" for note in (bands_note, unit_note, dates_note) if note)
-        self._dataset = open_dataset(info.path)
-
-    def __enter__(self) -> RadarReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        self._open(info.path)
 
     @property
     def count(self) -> int:
         """Number of acquisitions, R."""
         return len(self.acquisitions)
 
-    def close(self) -> None:
-        """Close the file; a closed reader is not used again."""
-        self._dataset.close()
-
     def reopen(self) -> RadarReader:
         """An equal reader with a handle of its own, for another thread."""
         other = object.__new__(RadarReader)
         other.__dict__.update(self.__dict__)
-        other._dataset = open_dataset(self.info.path)
+        other._open(self.info.path)
         return other
 
     def days(self, target: date | None, optical_days: Sequence[float] = ()) -> np.ndarray:
@@ -144,7 +132,7 @@ class RadarReader:
         if not inside.pixels:
             return out
         try:
-            db, inside = self._same(inside) if self.same_grid else (self._warped(inside), inside)
+            db, inside = self._same(inside) if self.same_grid else (self._on_grid(inside), inside)
         except (RasterioError, OSError) as error:
             raise read_error(self.info, error) from error
         if db is None:
@@ -203,7 +191,7 @@ class RadarReader:
         db[(db < DB_LOWEST) | (db > DB_HIGHEST)] = np.nan
         return db
 
-    def _warped(self, inside: Window) -> np.ndarray:
+    def _on_grid(self, inside: Window) -> np.ndarray:
         """DB (C, H, W) on the scene's grid, warped in linear power."""
         target = Affine(*self.grid.window_transform(inside.row, inside.col))
         out = np.full((len(self._bands()), inside.height, inside.width), np.nan, np.float32)
@@ -212,7 +200,7 @@ class RadarReader:
             return out
         if source.pixels * len(out) > MOST_NUMBERS and max(inside.height, inside.width) > 1:
             for part in _halves(inside):
-                out[(slice(None), *part.slices(inside))] = self._warped(part)
+                out[(slice(None), *part.slices(inside))] = self._on_grid(part)
             return out
         a, _, c, _, e, f = self.info.transform
         own = Affine(a, 0.0, c + a * source.col, 0.0, e, f + e * source.row)

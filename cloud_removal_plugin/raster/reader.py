@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from types import TracebackType
 
 import numpy as np
 from rasterio.enums import Resampling
@@ -21,7 +20,8 @@ from rasterio.windows import Window as RioWindow
 from ..errors import InputError
 from .align import Placement, place
 from .grid import Grid
-from .info import RasterInfo, castable, open_dataset, read_error
+from .info import RasterInfo, castable, read_error
+from .opened import OpenRaster
 from .radiometry import Radiometry
 from .sample import coarse
 from .windows import Window
@@ -38,7 +38,7 @@ LIKE = {"nir": "nir08", "nir08": "nir"}
 """Roles that stand in for each other where a sensor has only one of them (B8 and B8A overlap)."""
 
 
-class OpticalReader:
+class OpticalReader(OpenRaster):
     """Reflectance of one raster on the scene's grid. One GDAL handle: not for several threads, see :meth:`reopen`.
 
     Attributes:
@@ -69,25 +69,9 @@ class OpticalReader:
         self._planes, self._files, self.notes = _match(info, radiometry, self.bands)
         self._scratch: np.ndarray | None = None
         self._lock = threading.Lock()  # a GDAL handle and the scratch array serve one thread at a time
-        self._warped: WarpedVRT | None = None
-        self._dataset = open_dataset(info.path)
+        self._open(info.path)
         if not self.same_grid:
             self.notes += (f"{info.name}: warped to the input's grid ({self._resampling().name}).",)
-
-    def __enter__(self) -> OpticalReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file; a closed reader is not used again."""
-        if self._warped is not None:
-            self._warped.close()
-            self._warped = None
-        self._dataset.close()
 
     def reopen(self, bands: Sequence[str] | None = None) -> OpticalReader:
         """An equal reader with a handle of its own, for another thread; of some ``bands`` only where given."""
