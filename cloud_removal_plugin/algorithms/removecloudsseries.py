@@ -30,7 +30,7 @@ from ..engine.job import AUTO_DILATE_PX, DEVICES, Job, Result
 from ..gui import settings as chosen
 from ..gui import styling
 from ..gui.temporal import dated_style
-from . import checks, inputs, layers, running
+from . import checks, inputs, layers, products, running
 from .base import CloudRemovalAlgorithm
 from .detectclouds import METHODS as DETECTORS
 
@@ -47,6 +47,7 @@ class RemoveCloudsSeries(CloudRemovalAlgorithm):
     """Restores what clouds and shadows hide on every date of a series."""
 
     INPUTS = "INPUTS"
+    CUBES = "CUBES"
     RADAR_SERIES = "RADAR_SERIES"
     CLOUD_MASKS = "CLOUD_MASKS"
     BANDS_PER_DATE = "BANDS_PER_DATE"
@@ -106,7 +107,9 @@ class RemoveCloudsSeries(CloudRemovalAlgorithm):
             QgsProcessingParameterString,
             QgsProcessingParameterEnum,
         )
-        self.add(several(self.INPUTS, self.tr("Rasters of the series"), raster))
+        files = QgsProcessing.SourceType.TypeFile
+        self.add(several(self.INPUTS, self.tr("Rasters of the series"), raster, optional=True))
+        self.add(several(self.CUBES, self.tr("Cubes (NetCDF or Zarr)"), files, optional=True))
         self.add(several(self.CLOUD_MASKS, self.tr("Cloud masks"), raster, optional=True))
         self.add(several(self.RADAR_SERIES, self.tr("Radar (Sentinel-1)"), raster, optional=True))
         self.add(text(self.DATES, self.tr("Acquisition dates (in the order of the rasters)"), optional=True))
@@ -162,16 +165,25 @@ class RemoveCloudsSeries(CloudRemovalAlgorithm):
         if missing:
             return missing
         for key, title in inputs.raster_keys(self).items():
-            sentence = layers.unreadable(parameters, key, title, context)
+            sentence = "" if key == self.CUBES else layers.unreadable(parameters, key, title, context)
             if sentence:
                 return sentence
+        cubes = self._cubes(parameters, context)
         given = layers.rasters(self, parameters, self.INPUTS, context)
+        nothing = self.tr("No raster was given. Choose the rasters of the series (INPUTS), or a cube (CUBES).")
         if not given:
-            return self.tr("No raster was given. Choose the rasters of the series (INPUTS).")
+            return products.problem(cubes, nothing=nothing)
+        if cubes and (sentence := products.problem(cubes, nothing="")):
+            return sentence
         extent = self._extent(parameters, context)
         return checks.repeated_problem(given[0], given[1:]) or checks.extent_problem(
             extent, self._given(parameters, self.EXTENT), given[0]
         )
+
+    def _cubes(self, parameters: dict[str, Any], context: QgsProcessingContext) -> list[str]:
+        """Absolute paths of the cubes."""
+        given = self.parameterAsFileList(parameters, self.CUBES, context) if parameters.get(self.CUBES) else []
+        return [os.path.abspath(path) for path in given if path]
 
     def _given(self, parameters: dict[str, Any], key: str) -> bool:
         return parameters.get(key) not in (None, "") and not (
@@ -179,11 +191,19 @@ class RemoveCloudsSeries(CloudRemovalAlgorithm):
         )
 
     def _extent(self, parameters: dict[str, Any], context: QgsProcessingContext) -> Any:
-        """The extent in the CRS of the first raster's file, None where none is given."""
+        """The extent in the CRS of the first raster's file (of cubes: in its own), None where none is given."""
         if not self._given(parameters, self.EXTENT):
             return None
-        first = layers.rasters(self, parameters, self.INPUTS, context)[0]
-        return self.parameterAsExtent(parameters, self.EXTENT, context, first.dataProvider().crs())
+        given = layers.rasters(self, parameters, self.INPUTS, context)
+        if not given:
+            return self.parameterAsExtent(parameters, self.EXTENT, context)
+        return self.parameterAsExtent(parameters, self.EXTENT, context, given[0].dataProvider().crs())
+
+    def _extent_crs(self, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
+        """WKT of the extent's CRS where no layer gives one, else ''."""
+        if not self._given(parameters, self.EXTENT) or layers.rasters(self, parameters, self.INPUTS, context):
+            return ""
+        return self.parameterAsExtentCrs(parameters, self.EXTENT, context).toWkt()
 
     def prepareAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
@@ -199,9 +219,11 @@ class RemoveCloudsSeries(CloudRemovalAlgorithm):
                 feedback.pushInfo(f"{key}: {raster.describe()}")
                 if raster.note:
                     feedback.pushWarning(raster.note)
-        self._look = styling.Look.of(layers.rasters(self, parameters, self.INPUTS, context)[0])
+        given = layers.rasters(self, parameters, self.INPUTS, context)
+        self._look = styling.Look.of(given[0]) if given else styling.Look()
         extent = self._extent(parameters, context)
         paths = {key: [raster.path for raster in rasters] for key, rasters in found.items()}
+        paths[self.INPUTS] += self._cubes(parameters, context)
         self._job = self._make_job(parameters, context, paths, extent)
         return True
 
@@ -216,6 +238,7 @@ class RemoveCloudsSeries(CloudRemovalAlgorithm):
             "output_dates": self.parameterAsString(parameters, self.OUTPUT_DATES, context),
             "target": self.parameterAsString(parameters, self.TARGET, context),
             "composite": self.parameterAsEnumString(parameters, self.COMPOSITE, context),
+            "extent_crs": self._extent_crs(parameters, context),
             "detector": self.parameterAsEnumString(parameters, self.DETECTOR, context),
         }
         box = (extent.xMinimum(), extent.yMinimum(), extent.xMaximum(), extent.yMaximum()) if extent else None

@@ -61,7 +61,7 @@ def _product(delivery: Delivery) -> dict[str, Any]:
             {
                 "name": plane.name,
                 "role": plane.role,
-                "file": plane.path,
+                "file": plane.source or plane.path,
                 "band": plane.band,
                 "scale": plane.scale,
                 "offset": plane.offset,

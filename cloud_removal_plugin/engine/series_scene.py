@@ -21,6 +21,7 @@ from ..raster.crs import grid_of
 from ..raster.dates import assign, date_of
 from ..raster.info import RasterInfo, describe
 from ..raster.masks import MaskReader, recognise_mask
+from ..raster.mosaic import cut
 from ..raster.offsets import agree
 from ..raster.radar import RadarReader
 from ..raster.radiometry import Radiometry, recognise
@@ -29,6 +30,7 @@ from ..raster.stack import split_dates
 from ..raster.windows import Window
 from .job import Job
 from .scene import crop, hidden
+from .series_cubes import expanded
 from .series_settings import SeriesSettings, typed_dates
 
 
@@ -65,10 +67,15 @@ class SeriesScene:
         self.notes: list[str] = []
         self.warnings: list[str] = []
         _refuse_twice(job.products)
-        infos = self._split([describe(path) for path in job.products], settings.bands_per_date)
+        given = expanded(job.products, folder)
+        self.notes += given.notes
+        infos = self._split([describe(path) for path in given.paths], settings.bands_per_date)
         masks = self._split_masks(settings.masks, len(infos))
+        if not masks and settings.detector == "auto" and len(given.masks) == len(infos) and any(given.masks):
+            masks = given.masks
         check_together(infos[0], [*infos[1:], *(describe(path) for path in (*settings.radar, *masks) if path)])
-        self.grid = crop(infos[0], job.extent)
+        foreign = bool(job.extent and settings.extent_crs)
+        self.grid = cut(grid_of(infos[0]), job.extent, settings.extent_crs) if foreign else crop(infos[0], job.extent)
         days, dates = self._days(infos, job.dates)
         found = [
             recognise(info, sensor=job.sensor, scale=job.reflectance_scale, offset=job.reflectance_offset)

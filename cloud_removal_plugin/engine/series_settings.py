@@ -30,6 +30,7 @@ class SeriesSettings:
         target: 'all', 'composite', or one date.
         composite: one of :data:`COMPOSITES`.
         detector: what finds clouds on dates without a mask, one of ``clouds.detect.METHODS``.
+        extent_crs: WKT or authority code of the job's extent, '' = that of the first raster.
     """
 
     radar: tuple[str, ...] = ()
@@ -39,6 +40,7 @@ class SeriesSettings:
     target: str = "all"
     composite: str = COMPOSITES[0]
     detector: str = "auto"
+    extent_crs: str = ""
 
     @classmethod
     def from_json(cls, text: str) -> SeriesSettings:

@@ -89,11 +89,23 @@ def _folder(path: str) -> Container:
     names: list[str] = []
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        files = _without_chunks(folders, files)
         relative = os.path.relpath(folder, root)
         names += [name if relative == "." else f"{relative}/{name}".replace(os.sep, "/") for name in sorted(files)]
         if len(names) > MOST_FILES:
             raise InputError(f"'{path}' holds more than {MOST_FILES} files. Choose the folder of one product.")
     return Container(root, tuple(names), root + "/", lambda name: _bounded(Path(root, name)))
+
+
+def _without_chunks(folders: list[str], files: list[str]) -> list[str]:
+    """Files of a folder; of an array of a Zarr store its texts alone, for its chunks may be a hundred thousand."""
+    if ".zarray" in files:
+        folders.clear()
+        return [name for name in files if name.startswith(".z")]
+    if "zarr.json" in files and "c" in folders:
+        folders.remove("c")
+        return ["zarr.json"]
+    return files
 
 
 def _bounded(path: Path) -> bytes:

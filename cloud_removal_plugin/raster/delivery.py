@@ -21,6 +21,7 @@ class Plane:
         nodata: DN that means "no data", None = only what the file itself says.
         saturated: DN that means "no measurement", or None.
         wavelength_nm, width_nm: centre and full width at half maximum; 0 where not known.
+        source: what the file shows, where it is a virtual one made for this process; else ''.
     """
 
     role: str
@@ -33,6 +34,7 @@ class Plane:
     saturated: float | None = None
     wavelength_nm: float = 0.0
     width_nm: float = 0.0
+    source: str = ""
 
 
 @dataclass(frozen=True)

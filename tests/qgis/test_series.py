@@ -18,6 +18,7 @@ from cloud_removal_plugin.gui import styling
 from cloud_removal_plugin.gui.temporal import dated_style
 from cloud_removal_plugin.methods import series
 from tests.qgis.conftest import FakeEngine, write_tif
+from tests.raster.zarr_files import make_store
 
 
 class SeriesEngine(FakeEngine):
@@ -123,6 +124,22 @@ def test_a_real_run(provider, context, cloudy, other, tmp_path, monkeypatch) -> 
     results = run(given, context, QgsProcessingFeedback(False))
     assert len(results["OUTPUT_LAYERS"]) == 2
     assert results["CLOUD_SHARE"] == pytest.approx(16 / 2400)
+
+
+def test_a_cube_alone(provider, series_engine, context, feedback, tmp_path) -> None:
+    """A Zarr store is a folder, which no raster layer can be: it comes by CUBES, with an extent in its own CRS."""
+    store = make_store(tmp_path / "cube.zarr")
+    box = "300000,300200,4699800,4700000 [EPSG:32633]"
+    results = run({"CUBES": [str(store)], "OUTPUT": str(tmp_path / "out"), "EXTENT": box}, context, feedback)
+    job = series_engine.jobs[-1]
+    assert job.products == (str(store),)
+    assert job.extent == (300000, 4699800, 300200, 4700000)
+    assert "33N" in series_settings.SeriesSettings.from_json(job.settings).extent_crs
+    assert results["OUTPUT_STACK"].endswith("stack.vrt")
+    made = QgsApplication.processingRegistry().createAlgorithmById("cloudremoval:removecloudsseries")
+    fine, text = made.checkParameterValues({"CUBES": ["/nowhere/x.zarr"], "OUTPUT": str(tmp_path / "o")}, context)
+    assert not fine
+    assert "does not exist" in text
 
 
 def test_a_network_in_a_real_worker(provider, context, cloudy, other, tmp_path, monkeypatch) -> None:
