@@ -11,7 +11,7 @@ import numpy as np
 
 from ..observation import Observation
 from .learned import of_dates
-from .learned_trial import moved, parts_of
+from .learned_trial import hidden_most, moved
 from .learned_window import Runner
 from .protocol import Fitted
 
@@ -71,26 +71,20 @@ def hide(runner: Runner, samples: Sequence[Observation], seed: tuple[int, ...]) 
     """Moves clouds over clear pixels of some windows of a network, the ones where they hide most."""
     rng = np.random.default_rng([*seed, 61])
     every = [moved(obs, rng) for obs in samples]
-    found = []
-    for number, obs in enumerate(samples):
-        for (rows, cols), _ in parts_of(runner, obs):
-            count = int(every[number][0][rows, cols].sum())
-            if count:
-                found.append((-count, number, rows.start, cols.start, Area(number, rows, cols)))
     areas: list[Area] = []
     total = 0
-    for entry in sorted(found, key=lambda entry: entry[:4])[:MOST_WINDOWS]:
-        areas.append(entry[4])
-        total -= entry[0]
+    for place in hidden_most(runner, samples, every, MOST_WINDOWS):
+        areas.append(Area(place.sample, *place.inner))
+        total += place.count
         if total >= ENOUGH:
             break
     hidden, out = [], []
-    for number, (obs, (mask, rows, cols)) in enumerate(zip(samples, every, strict=True)):
-        chosen = np.zeros_like(mask)
+    for number, (obs, here) in enumerate(zip(samples, every, strict=True)):
+        chosen = np.zeros_like(here.hidden)
         for area in areas:
             if area.sample == number:
-                chosen[area.rows, area.cols] = mask[area.rows, area.cols]
-        clouds = obs.optical[0][:, rows[:, None], cols]
+                chosen[area.rows, area.cols] = here.hidden[area.rows, area.cols]
+        clouds = here.clouds(obs)
         chosen &= np.isfinite(clouds).all(axis=0)
         optical, cloud = obs.optical.copy(), obs.cloud.copy()
         optical[0] = np.where(chosen, clouds, optical[0])

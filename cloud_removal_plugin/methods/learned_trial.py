@@ -64,6 +64,50 @@ def trial(runner: Runner, samples: Sequence[Observation], seed: tuple[int, ...],
     return Found(model, overall(errors))
 
 
+@dataclass(frozen=True)
+class Moved:
+    """Clouds of a sample moved over its clear pixels, see :func:`moved`.
+
+    Attributes:
+        hidden: bool (H, W), the clear pixels that they hide.
+        rows, cols: (H,) and (W,), row and column of the sample that each pixel's cloud has.
+    """
+
+    hidden: np.ndarray
+    rows: np.ndarray
+    cols: np.ndarray
+
+    def clouds(self, obs: Observation, rows: slice = slice(None), cols: slice = slice(None)) -> np.ndarray:
+        """The moved clouds (C, h, w) over a part of the sample."""
+        return obs.optical[0][:, self.rows[rows][:, None], self.cols[cols]]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A window of a network in a sample.
+
+    Attributes:
+        sample: its number. inner: rows and columns that the window answers for. outer: what it reads.
+        count: pixels that moved clouds hide in it.
+    """
+
+    sample: int
+    inner: tuple[slice, slice]
+    outer: tuple[slice, slice]
+    count: int
+
+
+def hidden_most(runner: Runner, samples: Sequence[Observation], clouds: Sequence[Moved], most: int) -> list[Place]:
+    """Up to ``most`` windows of a network in which moved clouds hide most clear pixels, the best first."""
+    found = []
+    for number, (obs, moved_here) in enumerate(zip(samples, clouds, strict=True)):
+        for inner, outer in parts_of(runner, obs):
+            count = int(moved_here.hidden[inner].sum())
+            if count:
+                found.append(Place(number, inner, outer, count))
+    return sorted(found, key=lambda p: (-p.count, p.sample, p.inner[0].start, p.inner[1].start))[:most]
+
+
 def _windows(
     runner: Runner, samples: Sequence[Observation], rng: np.random.Generator
 ) -> list[tuple[Observation, np.ndarray, np.ndarray]]:
@@ -73,38 +117,29 @@ def _windows(
         For each the part of the sample that the network reads, the simulated gap (h, w) in it, and the moved clouds
         (C, h, w).
     """
-    found = []
-    for number, obs in enumerate(samples):
-        hidden, rows, cols = moved(obs, rng)
-        for inner, outer in parts_of(runner, obs):
-            count = int(hidden[inner].sum())
-            if count:
-                found.append((count, number, inner, outer, hidden, rows, cols))
-    best = sorted(found, key=lambda entry: (-entry[0], entry[1], entry[2][0].start, entry[2][1].start))[:MOST_WINDOWS]
+    clouds = [moved(obs, rng) for obs in samples]
     out = []
-    for _, number, inner, outer, hidden, rows, cols in best:
-        mask = np.zeros_like(hidden)
-        mask[inner] = hidden[inner]
-        obs = samples[number]
-        part = obs.cut(*outer)
-        clouds = obs.optical[0][:, rows[outer[0]][:, None], cols[outer[1]]]
-        out.append((part, mask[outer], clouds))
+    for place in hidden_most(runner, samples, clouds, MOST_WINDOWS):
+        obs, here = samples[place.sample], clouds[place.sample]
+        mask = np.zeros_like(here.hidden)
+        mask[place.inner] = here.hidden[place.inner]
+        out.append((obs.cut(*place.outer), mask[place.outer], here.clouds(obs, *place.outer)))
     return out
 
 
-def moved(obs: Observation, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The gap mirrored and shifted so that it hides most clear pixels.
-
-    Returns:
-        bool (H, W) of clear pixels that it hides, and the row and the column of the sample that each one's cloud has.
-    """
-    return moved_over(obs.gap(), obs.seen()[0], rng)
+def moved(obs: Observation, rng: np.random.Generator) -> Moved:
+    """The gap mirrored and shifted so that it hides most clear pixels."""
+    return Moved(*moved_over(obs.gap(), obs.seen()[0], rng))
 
 
 def moved_over(
     gap: np.ndarray, seen: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What :func:`moved` returns, of a gap and of what is seen, bool (H, W) each."""
+    """The best of a few mirrored and shifted copies of a gap, given bool (H, W) like what is seen.
+
+    Returns:
+        bool (H, W) of clear pixels that it hides, and the row (H,) and the column (W,) that each one's cloud has.
+    """
     clear = seen & ~gap
     height, width = gap.shape
     best = (np.zeros_like(gap), np.arange(height), np.arange(width))
