@@ -62,6 +62,7 @@ class AdversarialStep:
         unfreeze_at: the iteration within which a pre-trained, frozen ``model_initial`` is released, after that
             iteration's forward pass, so that its weights first move one iteration later; 0 = it was never frozen.
         further: one more loss of (image, target), e.g. the weighted perceptual one.
+        clip: largest norm of the generator's gradient, 0 = none.
         average: takes parameters and puts the mean gradient of all processes in place of their own.
     """
 
@@ -78,6 +79,7 @@ class AdversarialStep:
         unfreeze_at: int = 0,
         further: Callable[[Tensor, Tensor], Tensor] | None = None,
         average: Callable[[Iterable[nn.Parameter]], None] = _alone,
+        clip: float = 0.0,
     ) -> None:
         if lambda_gan and (discriminator is None or discriminator_optimiser is None):
             raise ValueError("A GAN term needs a discriminator and its optimiser.")
@@ -85,6 +87,7 @@ class AdversarialStep:
         self.discriminator, self.discriminator_optimiser = discriminator, discriminator_optimiser
         self.lambda_l1, self.lambda_gan, self.gan_mode = lambda_l1, lambda_gan, gan_mode
         self.unfreeze_at, self.further, self.average = unfreeze_at, further, average
+        self.clip = clip
         self.iteration = 0
         if unfreeze_at:
             set_trainable(generator.model_initial, False)
@@ -117,6 +120,8 @@ class AdversarialStep:
         self.optimiser.zero_grad()
         loss.backward()
         self.average(self.generator.parameters())
+        if self.clip:
+            nn.utils.clip_grad_norm_(list(self.generator.parameters()), self.clip)
         finite = finite_gradients(self.generator.parameters())
         if finite:
             self.optimiser.step()

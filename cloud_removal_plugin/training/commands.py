@@ -51,9 +51,9 @@ def run_command(chosen: argparse.Namespace, report: Report, cancelled: Callable[
 
     output = Path(chosen.output or Path(config.output) / chosen.command)
     if chosen.command == "predict":
-        count = predict(config, chosen.weights, chosen.part, output, report)
+        count = predict(config, chosen.weights, chosen.part, output, report, cancelled)
         return f"{count} predictions in {output}"
-    means = evaluate(config, chosen.weights, chosen.part, output, report, chosen.images)
+    means = evaluate(config, chosen.weights, chosen.part, output, report, cancelled, chosen.images)
     for name, value in means.items():
         log("info", f"{name}: {value:.6g}")
     return f"Figures of every sample in {output / 'figures.csv'}"

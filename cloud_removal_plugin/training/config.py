@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DependencyError, InputError
-from .presets import Preset, preset
+from .presets import GENERATOR_OPTIONS, Preset, options_of, preset
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 ON_NAN = ("raise", "skip")
@@ -90,6 +90,16 @@ class TrainingConfig:
         for name, least in (least_of | {"checkpoint_every": 0, "validation_samples": 0}).items():
             if getattr(self, name) < least:
                 raise InputError(f"'{name}' is {getattr(self, name)}; it must be at least {least}.")
+        known = options_of(recipe.network, recipe.loss)
+        odd = sorted(set(self.options) - set(known))
+        if odd:
+            raise InputError(f"The recipe '{self.preset}' has no option '{odd[0]}'; it knows {', '.join(known)}.")
+        is_generator = any({**recipe.options, **self.options}.get(name) for name in GENERATOR_OPTIONS)
+        if is_generator and (self.precision != "fp32" or self.accumulate != 1):
+            raise InputError(
+                f"With {' or '.join(GENERATOR_OPTIONS)} sequence to point trains as published: in fp32, one batch a "
+                "step. Set precision = 'fp32' and accumulate = 1."
+            )
         for name in ("epochs", "batch", "lr"):
             if self.chosen(name, recipe) <= 0:
                 raise InputError(f"'{name}' is {self.chosen(name, recipe)}; it must be larger than 0.")

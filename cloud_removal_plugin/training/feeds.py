@@ -244,8 +244,8 @@ class TuacrFeed(Feed):
         return network(batch["dsen2"], batch["glf"], batch["radar"], batch["optical"])
 
     def image(self, output: Any) -> Tensor:
-        """All 13 bands of the first stage (the final image has three)."""
-        return output.stage1
+        """All 13 bands: the first stage's, with red, green and blue of the final image, which has no others."""
+        return torch.cat((output.stage1[:, :1], output.out, output.stage1[:, 4:]), dim=1)
 
 
 def _input_dates(seen: Observation) -> list[int]:

@@ -37,7 +37,8 @@ def judged(
     team.align(network)
     network.eval()
     with torch.inference_mode():
-        for index in team.share(range(count)):
+        # of a limited number, spread over all regions
+        for index in team.share([i * len(samples) // count for i in range(count)]):
             batch = prepare(pad_series([samples[index]]))
             output = feed.forward(network, batch)
             total += float(loss(feed, output, batch))

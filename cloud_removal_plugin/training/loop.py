@@ -30,11 +30,11 @@ from . import checkpoints, held_out
 from .batches import Batches
 from .config import TrainingConfig
 from .events import FOLDER, Events
-from .feeds import Batch, feed_of
+from .feeds import Batch, Feed, feed_of
 from .members import Members
 from .optimisers import create_optimiser, create_schedule
 from .page import write_page
-from .presets import preset
+from .presets import GENERATOR_OPTIONS, preset
 from .record import Outcome, not_better, store
 from .sources import Samples, open_part, reader_name
 from .stepping import GeneratorStep, PlainStep, Step
@@ -46,7 +46,6 @@ Log = Callable[[str, str], None]
 DROPOUT = 0xD0
 LEAST_BETWEEN = 50
 """Steps between checkpoints and judgements where nothing else is set: a few scenes make an epoch of a single step."""
-BARRED = ("BaselineResNet",)
 
 
 @dataclass
@@ -148,17 +147,16 @@ class Trainer:
         return create_optimiser(self.recipe.optimiser, groups, lr, **self.recipe.optimiser_options)
 
     def _step(self) -> Step:
-        record = self.feed.record
-        if record.module == "seq2point" and record.builder not in BARRED:
-            weighed = float(self.options.get("lambda_perceptual", 0.0))
-            whole = loss_of("l1", {**self.options, "lambda_L1": 0.0}, self.device) if weighed else None
-            further = (lambda image, target: whole(_Same, image, {"target": target})) if whole else None
-            betas = tuple(self.recipe.optimiser_options.get("betas", (0.5, 0.999)))
-            lr = float(self.config.chosen("lr"))
-            return GeneratorStep(self.network, self.optimiser, self.feed, self.options, lr, betas, further, self.team)
-        return PlainStep(
-            self.network, self.optimiser, self.feed, self.loss, self.team, self.config.precision, self.config.clip
-        )
+        if not any(self.options.get(name) for name in GENERATOR_OPTIONS):
+            return PlainStep(
+                self.network, self.optimiser, self.feed, self.loss, self.team, self.config.precision, self.config.clip
+            )
+        weighed = float(self.options.get("lambda_perceptual", 0.0))
+        whole = loss_of("l1", {**self.options, "lambda_L1": 0.0}, self.device) if weighed else None
+        further = (lambda image, target: whole(_Same(self.feed), image, {"target": target})) if whole else None
+        betas = tuple(self.recipe.optimiser_options.get("betas", (0.5, 0.999)))
+        lr, clip = float(self.config.chosen("lr")), self.config.clip
+        return GeneratorStep(self.network, self.optimiser, self.feed, self.options, lr, betas, further, self.team, clip)
 
     def _resume(self, path: Path) -> None:
         state = checkpoints.load(path)
@@ -234,6 +232,8 @@ class Trainer:
         config, progress = self.config, self.progress
         rarely = max(self.per_epoch, LEAST_BETWEEN)
         every, kept = config.validate_every or rarely, config.checkpoint_every or rarely
+        if self.team.leads:
+            checkpoints.clear_parts(self.output)
         for note in self.notes:
             log("warning", note)
         if progress.step == 0:
@@ -325,7 +325,10 @@ class Trainer:
 
 
 class _Same:
-    """Stands in for a feed whose image is the output itself."""
+    """Stands in for a feed whose image is the output itself, in the same scale."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.scaling = feed.scaling
 
     @staticmethod
     def image(output: Any) -> Any:

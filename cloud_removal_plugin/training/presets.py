@@ -14,6 +14,23 @@ from typing import Any
 
 from ..errors import InputError
 
+GENERATOR_OPTIONS = ("lambda_GAN", "unfreeze_iter")
+"""Each makes the step that of a generator, with its own rules."""
+_LOSS = ("lambda_L1", "lambda_perceptual", "vgg16", "perceptual_features")
+_GAN = (*GENERATOR_OPTIONS, "gan_mode", "ndf", "norm")
+_MEMBERS = ("dsen2cr", "glfcr")
+
+
+def options_of(network: str, loss: str) -> tuple[str, ...]:
+    """Names of the options that mean something to a recipe.
+
+    The perceptual term compares 13 bands of one image; the discriminator is that of sequence to point, which no other
+    network has.
+    """
+    if loss in ("series_l1", "cross_entropy", "weighted_charbonnier"):
+        return ("lambda_L1",)
+    return _LOSS + (_GAN if network == "seq2point" else ()) + (_MEMBERS if network == "tuacr" else ())
+
 
 @dataclass(frozen=True)
 class Preset:

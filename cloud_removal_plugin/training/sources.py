@@ -44,7 +44,7 @@ def reader_name(data: Mapping[str, Any]) -> str:
     return data.get("reader") or ("scenes" if "scenes" in data else recognise_layout(data.get("root", "")))
 
 
-def open_part(data: Mapping[str, Any], part: str, seed: int, crop: int = 0) -> Any:
+def open_part(data: Mapping[str, Any], part: str, seed: int, crop: int = 0, whole: bool = False) -> Any:
     """The reader of one part of the data.
 
     Args:
@@ -53,6 +53,7 @@ def open_part(data: Mapping[str, Any], part: str, seed: int, crop: int = 0) -> A
             regions of the training data where there is no such split.
         seed: of the readers' own draws.
         crop: of the training; own scenes are read in windows of that size, unless the table says otherwise.
+        whole: own scenes come whole and unturned, each once, whatever the table says: to be restored, not learned from.
 
     Raises:
         InputError: an unknown reader or option, a part that the data set lacks, or what the reader says.
@@ -64,7 +65,8 @@ def open_part(data: Mapping[str, Any], part: str, seed: int, crop: int = 0) -> A
     if "cache" in options:
         options["cache"] = Path(options["cache"])
     if name == "scenes":
-        return _scenes(data, root, part, {"seed": seed, "crop": crop, **options})
+        as_wanted = {"crop": 0, "windows": 1, "augment": False} if whole else {}
+        return _scenes(data, root, part, {"seed": seed, "crop": crop, **options, **as_wanted})
     splits = SPLITS.get(name, {})
     if name == "filelist" and "file_list" not in options:
         splits = {"train": "all"}
@@ -90,12 +92,14 @@ def open_part(data: Mapping[str, Any], part: str, seed: int, crop: int = 0) -> A
 def _scenes(data: Mapping[str, Any], root: str, part: str, options: dict[str, Any]) -> ScenesDataset:
     """Own scenes; whole regions (``held_out``, else every fifth) are kept for validation."""
     try:
-        if part == "test" and "root" not in data.get("test", {}):
+        elsewhere = "root" in data.get(part, {})
+        if part == "test" and not elsewhere:
             raise InputError("Own scenes have no part 'test'; name its folder as root under [data.test].")
-        is_listed = "scenes" in data and part != "test"
-        scenes = [SceneFiles(**entry) for entry in data["scenes"]] if is_listed else scenes_of_folder(root)
-        held = held_out_groups([scene.group for scene in scenes], data.get("held_out") or ())
-        chosen = [scene for scene in scenes if part == "test" or (scene.group in held) == (part == "validation")]
+        is_listed = "scenes" in data and not elsewhere
+        chosen = [SceneFiles(**entry) for entry in data["scenes"]] if is_listed else scenes_of_folder(root)
+        if part != "test" and "root" not in data.get("validation", {}):
+            held = held_out_groups([scene.group for scene in chosen], data.get("held_out") or ())
+            chosen = [scene for scene in chosen if (scene.group in held) == (part == "validation")]
         if part != "train":
             options.setdefault("augment", False)
         return ScenesDataset(chosen, **options)

@@ -125,7 +125,9 @@ def _check_skipped(count: int) -> None:
 
 
 class GeneratorStep:
-    """Sequence to point, with or without a discriminator; wraps :class:`.adversarial.AdversarialStep`.
+    """Sequence to point against a discriminator, or with a body that is released late.
+
+    Wraps :class:`.adversarial.AdversarialStep`.
 
     Args:
         network, optimiser, feed: of the recipe.
@@ -134,6 +136,7 @@ class GeneratorStep:
         lr, betas: of the discriminator's Adam.
         further: a loss of (image, target) beside, or None.
         team: whose processes share the batches; the network is on its device.
+        clip: largest norm of the generator's gradient, 0 = none.
     """
 
     def __init__(
@@ -146,6 +149,7 @@ class GeneratorStep:
         betas: tuple[float, float],
         further: Any,
         team: Team,
+        clip: float = 0.0,
     ) -> None:
         from ..models.seq2point import PatchDiscriminator
 
@@ -163,15 +167,13 @@ class GeneratorStep:
             network, optimiser, feed.image, self.judge, self.judge_optimiser,
             lambda_l1=float(options.get("lambda_L1", 100.0)), lambda_gan=share,
             gan_mode=str(options.get("gan_mode", "lsgan")), unfreeze_at=int(options.get("unfreeze_iter", 0)),
-            further=further, average=team.average_gradients,
+            further=further, average=team.average_gradients, clip=clip,
         )  # fmt: skip
         self.skipped = 0
 
     def __call__(self, batches: Sequence[Batch], number: int) -> float:
         """See :class:`Step`; one batch at a time, as published."""
-        if len(batches) != 1:
-            raise InputError("Sequence to point takes one batch a step; set accumulate = 1.")
-        batch = batches[0]
+        (batch,) = batches
         report = self._step(list(batch["frames"].unbind(1)), batch["target"])
         self.skipped = self.skipped + 1 if report["skipped"] else 0
         _check_skipped(self.skipped)

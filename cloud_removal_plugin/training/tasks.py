@@ -14,10 +14,11 @@ from torch import Tensor
 from ..errors import InputError
 from . import losses
 from .feeds import Batch, Feed, MaskFeed, SeriesFeed, UncrtaintsFeed
-from .perceptual import VGG16Encoder, perceptual
+from .perceptual import FEATURE_SETS, VGG16Encoder, perceptual
 from .series_losses import series_losses
 
 Loss = Callable[[Feed, Any, Batch], Tensor]
+ENCODER_TOP = 5.0
 
 
 def _plain(function: Callable[[Tensor, Tensor], Tensor]) -> Loss:
@@ -100,9 +101,13 @@ def loss_of(name: str, options: Mapping[str, Any], device: str, processes: int =
         return lambda feed, output, batch: weight * base(feed, output, batch)
     encoder = _encoder(str(options.get("vgg16", ""))).to(device)
     features = str(options.get("perceptual_features", "original"))
+    if features not in FEATURE_SETS:
+        raise InputError(f"There are no perceptual_features '{features}'. Choose one of: {', '.join(FEATURE_SETS)}.")
 
     def loss(feed: Feed, output: Any, batch: Batch) -> Tensor:
-        further = perceptual(encoder, feed.image(output), batch["target"], features)
+        # the encoder learned from reflectance x 5; other networks have other scales
+        scale = ENCODER_TOP / feed.scaling.top
+        further = perceptual(encoder, feed.image(output) * scale, batch["target"] * scale, features)
         return weight * base(feed, output, batch) + share * further
 
     return loss

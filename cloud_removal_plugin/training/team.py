@@ -66,7 +66,7 @@ class Team:
         if self.count == 1:
             return network
         places = [torch.device(self.device).index] if self.device.startswith("cuda") else None
-        return DistributedDataParallel(network, device_ids=places, find_unused_parameters=True, broadcast_buffers=False)
+        return DistributedDataParallel(network, device_ids=places, find_unused_parameters=True)
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """The processes' mean gradient, in place, for steps that DDP's one forward and one backward pass do not fit."""
