@@ -15,7 +15,6 @@ from pathlib import Path
 from ..errors import InputError
 from .files import Problems, scan
 from .sen12mscr import TripletDataset
-from .truncation import is_whole
 
 SPLIT_CODES = {"1": "train", "2": "val", "3": "test"}
 COLUMNS = 5
@@ -77,16 +76,18 @@ class FileListTriplets(TripletDataset):
         root, problems = Path(root), Problems()
         if split not in ("all", *SPLIT_CODES.values()):
             raise InputError(f"There is no split '{split}'. Choose one of: all, {', '.join(SPLIT_CODES.values())}.")
+        found = scan(root, cache)
+        present = frozenset(found.files)
         if file_list is not None:
             rows = [row[1:] for row in read_file_list(Path(file_list)) if split in ("all", row[0])]
         elif split == "all":
-            rows = _pairs(root, scan(root, cache).files)
+            rows = _pairs(root, found.files)
         else:
             raise InputError("Folders without a file list have no splits; give a list, or use split='all'.")
         whole = []
         for row in rows:
-            lost = [name for name in row if not (root / name).is_file()]
-            broken = [name for name in row if name not in lost and not is_whole(root / name)]
+            lost = [name for name in row if name not in present]
+            broken = [name for name in row if name in found.truncated]
             problems.missing += lost
             problems.truncated += broken
             if not lost and not broken:
