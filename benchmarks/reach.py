@@ -1,11 +1,14 @@
-"""How far each network sees, and what memory it takes: where the records' ``halo`` and ``memory_kib`` come from.
+"""How far each network sees, what that costs, and what memory it takes: where the records' figures come from.
 
-A small core in the middle of an image is computed with more and more surroundings and compared with the whole image.
-Weights are random (He et al. 2015, so that signals keep their size through the depth), times ``--gain``; what the
-network adds to its input is scaled to 0.05 reflectance, the size of a usual correction. Memory is the growth of the
-process' peak over a forward pass, each network in a process of its own, at two sizes.
+A window that is cut out of an image is computed alone and within it; the deviation at every distance from the cut says
+what halo is enough. What a network writes (the change, where it adds to its input, else the image) is scaled to a
+spread of 0.05 reflectance, the size of a usual correction. Images are real patches where the data are there. Weights
+are random (He et al. 2015, so that signals keep their size through the depth), times ``--gain``, or those of a
+weights folder (``--weights``). Redundancy is computed by wanted pixels of a scene of 2048 x 2048 in the windows that
+a job with the default memory and two workers takes. Memory is the growth of the process' peak over a forward pass, each
+network in a process of its own, at two sizes.
 
-    python -m benchmarks.reach [--memory] [--gain 1.0] [NETWORK ...]
+    python -m benchmarks.reach [--memory] [--gain 1.0] [--weights FOLDER] [NETWORK ...]
 """
 
 from __future__ import annotations
@@ -15,17 +18,27 @@ import json
 import resource
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.scenes import data_root, plain
 from cloud_removal_plugin import models
+from cloud_removal_plugin.bands import SENTINEL2_L1C
 
-CORE = 32
+EDGE, CUT = 256, 32
+"""Of the image, and how far from its ends the window is cut out."""
+
 CORRECTION = 0.05
 LIMIT = 1e-3
-FARTHEST = 80
+SCENE = 2048
+PATCHES = ("04065", "02266")
+WHOLE_IMAGE = ("utilise", "seq2point", "clearvision_removal")
+"""Modules whose networks write the image; the others add to their input."""
+
 NARROW: dict[str, dict[str, Any]] = {
     "seq2point": {"resnet_F": 24},
     "seq2point_nosar": {"resnet_F": 24},
@@ -36,7 +49,7 @@ NARROW: dict[str, dict[str, Any]] = {
     "glfcr": {"G0": 48, "G": 24},
     "aligncr": {"G0": 48, "G": 24, "upnet_hidden": 128},
 }
-"""Networks that are measured with fewer features: the reach does not depend on their number."""
+"""Networks that are measured with fewer features, which changes their reach little."""
 
 
 def restorers() -> tuple[str, ...]:
@@ -66,39 +79,75 @@ def he_weights(network: torch.nn.Module, gain: float) -> None:
                 torch.nn.init.normal_(value, std=0.05)
 
 
-def build(name: str, gain: float, narrow: bool = True) -> torch.nn.Module:
-    """A network with random weights."""
-    torch.manual_seed(7)
+def build(name: str, gain: float, narrow: bool = True, seed: int = 7) -> torch.nn.Module:
+    """A network with random weights, as it computes in use."""
+    torch.manual_seed(seed)
     network = models.create(name, **(NARROW.get(name, {}) if narrow else {}))
     he_weights(network, gain)
-    return network
+    return network.eval()
 
 
-def image(bands: int, edge: int, rng: np.random.Generator) -> torch.Tensor:
+def stored(name: str, folder: Path) -> torch.nn.Module:
+    """A network with the weights of a folder."""
+    from cloud_removal_plugin.models.conversion import load
+    from cloud_removal_plugin.weights.folder import find
+
+    found = find(name, folder)
+    if found is None:
+        raise SystemExit(f"There are no weights of {name} in '{folder}'.")
+    return load(found)
+
+
+def image(bands: int, edge: int, rng: np.random.Generator) -> np.ndarray:
     """Smooth land with fine detail in 0..1, float32 (bands, edge, edge)."""
     coarse = torch.from_numpy(rng.uniform(0.05, 0.5, (1, bands, edge // 8 + 1, edge // 8 + 1)).astype(np.float32))
-    smooth = torch.nn.functional.interpolate(coarse, size=(edge, edge), mode="bilinear", align_corners=True)[0]
-    return (smooth + 0.03 * torch.from_numpy(rng.standard_normal((bands, edge, edge)).astype(np.float32))).clamp(0, 1)
+    smooth = torch.nn.functional.interpolate(coarse, size=(edge, edge), mode="bilinear", align_corners=True)[0].numpy()
+    return (smooth + 0.03 * rng.standard_normal((bands, edge, edge)).astype(np.float32)).clip(0, 1)
 
 
-def inputs(name: str, edge: int, dates: int) -> torch.Tensor:
-    """Frames (T, C, edge, edge) in the network's order of channels, ranges as in its record."""
-    record, rng = models.record(name), np.random.default_rng(3)
-    ranges = record.scaling
+def made_up(edge: int, dates: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each date reflectance (13, edge, edge), every other with a cloud over the right half, and dB (2, ...)."""
+    rng = np.random.default_rng(3)
     frames = []
     for date in range(dates):
-        optical = torch.from_numpy(ranges.optical(image(len(record.bands), edge, rng).numpy()))
-        # a cloud over the right half of every other date
+        optical = image(len(SENTINEL2_L1C), edge, rng)
         if date % 2 == 0:
-            optical[:, :, edge // 2 :] = 0.9 * ranges.top
-        radar = torch.from_numpy(ranges.radar(-20 + 15 * image(2, edge, rng).numpy()))
-        parts = [radar, optical] if record.radar_first else [optical, radar]
-        frames.append(torch.cat(parts if record.radar == "required" else [optical]))
-    return torch.stack(frames)
+            optical[:, :, edge // 2 :] = 0.9
+        frames.append((optical, -20 + 15 * image(2, edge, rng)))
+    return frames
+
+
+def real(patch: str, dates: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The same from a patch of SEN12MS-CR, by turns cloudy and clear; nothing where it is not there."""
+    stem = data_root() / "sen12mscr_triplets" / patch
+    if not Path(f"{stem}_s1.tif").is_file():
+        return []
+
+    def read(kind: str) -> np.ndarray:
+        with plain(Path(f"{stem}_{kind}.tif")) as file:
+            return file.read().astype(np.float32)
+
+    optical, radar = [read("s2_cloudy") / 1e4, read("s2_clear") / 1e4], read("s1")
+    return [((1 + 0.02 * date) * optical[date % 2], radar + date) for date in range(dates)]
+
+
+def inputs(name: str, frames: list[tuple[np.ndarray, np.ndarray]]) -> torch.Tensor:
+    """Frames (T, C, edge, edge) in the network's order of channels, ranges as in its record."""
+    record = models.record(name)
+    places = [SENTINEL2_L1C.index(role) for role in record.bands]
+    scaled = []
+    for optical, radar in frames:
+        parts = [record.scaling.optical(optical[places])]
+        if record.radar == "required":
+            parts.insert(0 if record.radar_first else 1, record.scaling.radar(radar))
+        scaled.append(torch.from_numpy(np.concatenate(parts)))
+    return torch.stack(scaled)
 
 
 def run(name: str, network: torch.nn.Module, frames: torch.Tensor) -> torch.Tensor:
     """The network's reflectance (C, H, W) for frames (T, C, H, W)."""
+    from cloud_removal_plugin.models.seq2point import image as from_tanh
+
     record = models.record(name)
     bands = len(record.bands)
     days = 150 + 5 * torch.arange(len(frames), dtype=torch.float32)[None]
@@ -108,7 +157,7 @@ def run(name: str, network: torch.nn.Module, frames: torch.Tensor) -> torch.Tens
         elif record.module == "clearvision_removal":
             out = network(frames.transpose(0, 1)[None])[1][0][:, len(frames) // 2]
         elif record.builder in ("Seq2Point", "PairwiseResNet"):
-            out = network([frame[None] for frame in frames])[0]
+            out = from_tanh(network([frame[None] for frame in frames])[0])
         elif record.builder == "BaselineResNet":
             out = network(frames[:1])[0]
         elif record.radar == "required":
@@ -118,44 +167,82 @@ def run(name: str, network: torch.nn.Module, frames: torch.Tensor) -> torch.Tens
     return out / record.scaling.top
 
 
-def deviations(name: str, gain: float) -> dict[int, float]:
-    """Largest deviation of the core by halo, in reflectance."""
+def dates_of(name: str) -> int:
+    """Frames of a measurement."""
     record = models.record(name)
-    step = max(record.size_multiple, 4)
-    far = FARTHEST // step * step
-    dates = max(record.dates[0], min(record.dates_counted, 5))
-    edge = CORE + 2 * far
-    frames, network = inputs(name, edge, dates), build(name, gain)
-    whole = run(name, network, frames)
-    first = record.scaling.optical(np.zeros(1))  # signed ranges have no skip
-    base = frames[0, 2 if record.radar_first else 0 :][: len(record.bands)] / record.scaling.top + float(first[0]) * 0
-    added = whole - base
-    scale = CORRECTION / float((added - added.mean(dim=(1, 2), keepdim=True)).square().mean().sqrt())
-    core = whole[:, far : far + CORE, far : far + CORE]
-    found = {}
-    for halo in range(0 if record.size_multiple == 1 else step, far, step):
-        low, high = far - halo, far + CORE + halo
-        if high - low < record.size_least:
-            continue
-        part = run(name, network, frames[..., low:high, low:high])[:, halo : halo + CORE, halo : halo + CORE]
-        found[halo] = scale * float((part - core).abs().max())
-    return found
+    return max(record.dates[0], min(record.dates_counted, 5))
 
 
-def smallest(found: dict[int, float], limit: float) -> int | None:
-    """The smallest halo from which on no deviation is above the limit."""
-    good = None
-    for halo in sorted(found, reverse=True):
-        if found[halo] > limit:
-            return good
-        good = halo
-    return good
+def scale_of(name: str, whole: torch.Tensor, frames: torch.Tensor) -> float:
+    """What brings the spread of what the network writes to the size of a usual correction."""
+    record = models.record(name)
+    written = whole
+    if record.module not in WHOLE_IMAGE:
+        written = whole - frames[0, 2 if record.radar_first else 0 :][: len(record.bands)] / record.scaling.top
+    return CORRECTION / float((written - written.mean(dim=(1, 2), keepdim=True)).square().mean().sqrt())
+
+
+def deviations(name: str, network: torch.nn.Module) -> np.ndarray:
+    """Largest deviation in reflectance of the pixels at least so far from a cut, for every distance in pixels."""
+    dates = dates_of(name)
+    worst = np.zeros(EDGE // 2 - CUT)
+    for pixels in [found for patch in PATCHES if (found := real(patch, dates))] or [made_up(EDGE, dates)]:
+        frames = inputs(name, pixels)
+        whole = run(name, network, frames)
+        inside = slice(CUT, EDGE - CUT)
+        part = run(name, network, frames[..., inside, inside])
+        found = (part - whole[:, inside, inside]).abs().amax(dim=0).numpy() * scale_of(name, whole, frames)
+        size = len(found)
+        here = [found[far : size - far, far : size - far].max() for far in range(len(worst))]
+        worst = np.maximum(worst, here)
+    return worst
+
+
+def smallest(worst: np.ndarray, limit: float, multiple: int = 1) -> int | None:
+    """The smallest halo, a multiple of what sizes are multiples of, that keeps deviations below the limit."""
+    enough = np.flatnonzero(worst < limit)
+    halo = -(-int(enough[0]) // multiple) * multiple if len(enough) else None
+    return halo if halo is not None and halo < len(worst) else None
+
+
+def windows_of(record: models.Record, compiled: bool | None = None) -> tuple[int, float]:
+    """Edge of the windows of a job by default, and computed pixels for every wanted one of a scene.
+
+    Args:
+        record: of the network.
+        compiled: with the compiled kernel, or without; None: as it is here.
+    """
+    from cloud_removal_plugin.methods import learned, learned_tiles, learned_window
+
+    if compiled is not None:
+        kib, base = (compiled and record.memory_compiled) or (record.memory_kib, record.memory_base)
+        record = replace(record, memory_kib=kib, memory_base=base, memory_compiled=None)
+    dates, memory = max(record.dates[0], min(record.dates[1] or 5, 5)), 4096 * learned.SHARE
+    workers = 2 if learned_window.side_by_side(record, dates, memory, 2) else 1
+    lattice = learned_window.lattice_of(record, dates, memory, workers, "cpu")
+    spans = learned_tiles.spans(lattice, SCENE, 0, SCENE)
+    return lattice.edge, (sum(span.stop - span.start for span in spans) / SCENE) ** 2
+
+
+def report(name: str, worst: np.ndarray) -> str:
+    """A line of the table."""
+    record = models.record(name)
+    multiple = record.size_multiple
+    needed, fine = smallest(worst, LIMIT, multiple), smallest(worst, LIMIT / 10, multiple)
+    edge, redundancy = windows_of(record)
+    then = f"{windows_of(replace(record, halo=needed))[1]:.2f}" if needed is not None and not record.window else ""
+    at, half = worst[min(record.halo, len(worst) - 1)], worst[record.halo // 2]
+    return (
+        f"| {name} | {smallest(worst, LIMIT)} | {needed} | {fine} | {record.halo} | {at:.1e} | {half:.1e} | {edge} | "
+        f"{redundancy:.2f} | {then} |"
+    )
 
 
 def peak_mb(name: str, edge: int) -> float:
     """Growth in MiB of this process' peak memory over one pass, weights left out."""
     record = models.record(name)
-    frames, network = inputs(name, edge, max(record.dates[0], record.dates_counted)), build(name, 1.0, narrow=False)
+    frames = inputs(name, made_up(edge, max(record.dates[0], record.dates_counted)))
+    network = build(name, 1.0, narrow=False)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     run(name, network, frames)
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
@@ -173,32 +260,34 @@ def memory(name: str) -> dict[str, float]:
 
 
 def main() -> int:
-    """Prints one line of JSON a network."""
+    """Prints a table of halos, or one line of JSON a network on memory; status 1 where a local record's halo fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", default=[])
     parser.add_argument("--memory", action="store_true", help="measure memory instead of reach")
     parser.add_argument("--gain", type=float, default=1.0)
+    parser.add_argument("--weights", type=Path, help="a folder of imported or trained weights")
     parser.add_argument("--peak", type=int, default=0, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     if chosen.peak:
         print(peak_mb(chosen.networks[0], chosen.peak))
         return 0
-    for name in chosen.networks or restorers():
-        record = models.record(name)
-        if chosen.memory:
+    if chosen.memory:
+        for name in chosen.networks or restorers():
+            record = models.record(name)
             line = {"network": name, **memory(name), "record": [record.memory_kib, record.memory_base]}
-        else:
-            found = deviations(name, chosen.gain)
-            line = {
-                "network": name,
-                "halo": smallest(found, LIMIT),
-                "halo_1e-4": smallest(found, LIMIT / 10),
-                "record": record.halo,
-                "deviation": {halo: float(f"{value:.2g}") for halo, value in found.items()},
-            }
-        print(json.dumps(line), flush=True)
-    return 0
+            print(json.dumps(line), flush=True)
+        return 0
+    print("| network | exact halo | in its multiple | for 1e-4 | record | deviation | at half of it | window | "
+          "redundancy | with the needed halo |\n|" + " --- |" * 10)  # fmt: skip
+    enough = True
+    for name in chosen.networks or restorers():
+        network = stored(name, chosen.weights) if chosen.weights else build(name, chosen.gain)
+        worst = deviations(name, network)
+        print(report(name, worst), flush=True)
+        record = models.record(name)
+        enough &= bool(record.whole_statistics or worst[record.halo] < LIMIT)
+    return 0 if enough else 1
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-EDGES = (512, 384, 256, 192, 128, 96, 64, 48, 32)
+EDGES = (512, 448, 384, 320, 288, 256, 224, 192, 160, 128, 96, 64, 48, 32)
 """Edges of windows that are tried, from the one with the least overlap: on a processor larger ones gain nothing."""
 
 
@@ -23,7 +23,7 @@ class Lattice:
 
     Attributes:
         edge: pixels of a window, context included.
-        halo: context on either side.
+        halo: context on either side; a multiple of half of ``multiple`` wastes none.
         multiple, least: a window's length is a multiple of the first and at least the second.
         fade: pixels over which windows fade into each other where context cannot make them equal; 0 = they meet.
         fixed: every window has the edge (the network sees its size, or means over it); else windows are cut to what is
@@ -105,8 +105,13 @@ def _fixed(lattice: Lattice, length: int, low: int, high: int) -> Iterator[Span]
 
 def _cut(lattice: Lattice, length: int, low: int, high: int) -> Iterator[Span]:
     stride = max(_down(lattice.edge - 2 * lattice.halo, lattice.multiple), lattice.multiple)
-    for begin in range(_down(low, stride), high, stride):
-        own = max(begin, low), min(begin + stride, high)
+    # Windows begin at multiples of the stride, and so on the grid; those at the scene's ends need no context there.
+    last = max(-(-(length - 2 * lattice.halo) // stride) - 1, 0)
+    for place in range(min(max((low - lattice.halo) // stride, 0), last), last + 1):
+        begin = place * stride + lattice.halo if place else 0
+        own = max(begin, low), min((place + 1) * stride + lattice.halo if place < last else length, high)
+        if own[0] >= own[1]:
+            return
         start = _down(max(own[0] - lattice.halo, 0), lattice.multiple)
         stop = min(_up(own[1] + lattice.halo, lattice.multiple), _up(length, lattice.multiple))
         yield Span(start, max(stop, start + _up(lattice.least, lattice.multiple)), *own)

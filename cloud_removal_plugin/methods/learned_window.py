@@ -21,7 +21,7 @@ from .learned_tiles import EDGES, Axis, Lattice, Span, brought, reflected, spans
 SAME_SIZE = 1.25
 """Pixels that differ from the network's by less than this factor are taken as they are."""
 
-OVERLAP_PX = 32
+OVERLAP_PX = 24
 """Pixels over which windows fade into each other where a network sees its whole window."""
 
 LEAST_CORE = 32

@@ -27,7 +27,9 @@ class Record:
         dates: least and largest number of dates of one call (0 = no upper limit).
         scaling: value ranges in and out.
         gsd_m: ground sampling distance of the training data in metres.
-        halo: pixels of context beside a window after which its core changes by less than 1e-3 reflectance.
+        halo: the fewest pixels of context beside a window with which its core changes by less than 1e-3 reflectance, as
+            measured (benchmarks/reach.py); a multiple of half of ``size_multiple``. With ``whole_statistics``: that
+            with which its border is as good as its middle.
         size_multiple, size_least: height and width must be a multiple of the first and at least the second.
         parameters: trainable numbers.
         multiply_adds: of convolutions and matrix products for 256 x 256 pixels and ``dates_counted`` dates, as counted
@@ -39,6 +41,7 @@ class Record:
         window: edge in pixels of the windows that such a network was trained on and is run on; 0 = any.
         memory_kib: KiB a pixel that one pass takes at ``dates_counted`` dates, as measured; ``memory_base``: MiB beside
             that, weights included.
+        memory_compiled: both with the compiled kernel on the processor, where that takes less.
     """
 
     name: str
@@ -69,8 +72,15 @@ class Record:
     window: int = 0
     memory_kib: float = 10.0
     memory_base: float = 100.0
+    memory_compiled: tuple[float, float] | None = None
 
-    def memory_mb(self, height: int, width: int, dates: int = 1) -> float:
-        """MiB that a pass over a window of ``dates`` frames takes; more frames than were counted take their share."""
+    def memory_mb(self, height: int, width: int, dates: int = 1, compiled: bool = False) -> float:
+        """MiB that a pass over a window of ``dates`` frames takes; more frames than were counted take their share.
+
+        Args:
+            height, width, dates: of the window.
+            compiled: whether the compiled kernel runs, on the processor.
+        """
+        kib, base = (compiled and self.memory_compiled) or (self.memory_kib, self.memory_base)
         share = max(dates / self.dates_counted, 1 / self.dates_counted)
-        return self.memory_base + self.memory_kib * share * height * width / 1024
+        return base + kib * share * height * width / 1024

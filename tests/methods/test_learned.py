@@ -151,7 +151,7 @@ def test_the_network_is_fed_as_it_was_trained(name: str, weights: Path) -> None:
 
 @pytest.mark.parametrize("name", [*LOCAL, *SLOW])
 def test_windows_change_nothing(name: str, weights: Path) -> None:
-    """600 x 700 in windows against one pass, the network's correction scaled to 0.05 reflectance."""
+    """600 x 700 in windows against one pass, what the network writes scaled to 0.05 reflectance."""
     record = models.record(name)
     dates = {"utilise": 2, "seq2point": max(record.dates)}.get(record.module, 1)
     obs = native(name, scene((600, 700) if name in LOCAL else (260, 290), dates, everywhere=True))
@@ -162,11 +162,11 @@ def test_windows_change_nothing(name: str, weights: Path) -> None:
         whole = replace(runner, lattice=replace(runner.lattice, edge=4096)).restore(obs, everything, pool)[0]
         edge = 256 if record.halo > 50 else 192
         parts = replace(runner, lattice=replace(runner.lattice, edge=edge)).restore(obs, everything, pool)[0]
-    correction = whole - obs.optical[0][list(runner.bands)]
-    size = np.sqrt(np.square(correction - correction.mean(axis=(1, 2), keepdims=True)).mean())
-    # U-TILISE makes the image itself, not a correction of it
-    scale = 1.0 if record.module == "utilise" else 0.05 / size
-    assert np.abs(whole - parts).max() * scale < 1e-3
+    # these make the image itself, not a correction of it
+    made = record.module in ("utilise", "seq2point")
+    written = whole if made else whole - obs.optical[0][list(runner.bands)]
+    scale = 0.05 / np.sqrt(np.square(written - written.mean(axis=(1, 2), keepdims=True)).mean())
+    assert np.abs(whole - parts).max() * (min(scale, 1) if made else scale) < 1e-3
 
 
 def test_the_place_of_a_window_in_the_scene_does_not_matter(weights: Path) -> None:
@@ -309,12 +309,12 @@ def test_windows_fit_the_memory() -> None:
     for budget in (200, 400, 1000, 6000):
         lattice = learned_window.lattice_of(record, 1, budget, 2, "cpu")
         edges.append(lattice.edge)
-        assert 2 * record.memory_mb(lattice.edge, lattice.edge) <= budget or lattice.edge == 64
+        assert 2 * record.memory_mb(lattice.edge, lattice.edge) <= budget or lattice.edge == 48
     assert edges == sorted(edges)
     wide = models.record("seq2point")
     assert learned_window.lattice_of(wide, 3, 100, 2, "cpu").edge >= 2 * wide.halo + 32, "not all surroundings"
     assert learned_window.side_by_side(record, 1, 6000, 2)
-    assert not learned_window.side_by_side(wide, 3, 900, 2)
+    assert not learned_window.side_by_side(wide, 3, 500, 2)
     several = models.record("uncrtaints")
     assert not learned_window.side_by_side(several, 3, 1200, 2), "one window of its own size before two smaller ones"
     assert learned_window.lattice_of(several, 3, 1200, 1, "cpu").edge == 256
