@@ -28,6 +28,7 @@ from .learned_inputs import RESTORERS_BY_MODULE, Wants
 from .learned_members import Members, digests, wants_of
 from .learned_trial import features, trial
 from .learned_window import Runner, lattice_of, ratio_of, side_by_side, window_mb
+from .precision import settled, wanted
 from .protocol import Fitted, Needs, Report
 from .sigma import SigmaModel
 
@@ -205,7 +206,9 @@ class Learned:
             radar_fill=mean_of([obs.radar[list(radar_of)] for obs in samples], -15.0) if needed.radar else 0.0,
             target_date=facts.target_date, cancelled=cancelled, parallel=workers > 1,
         )  # fmt: skip
-        return runner, notes
+        half, said = wanted(device)
+        runner, decided = settled(runner, samples, half)
+        return runner, [*notes, *filter(None, (said, decided))]
 
     def _rest(
         self, samples: Sequence[Observation], runner: Runner, seed: tuple[int, ...], device: str, pool: Executor | None,

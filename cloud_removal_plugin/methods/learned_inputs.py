@@ -7,6 +7,7 @@ record, the order of channels and the positions in time those of the network's f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -109,6 +110,15 @@ def wants(record: Record, config: Mapping[str, Any]) -> Wants:
     masked = module in ("utilise", "clearvision_removal")
     gives = ("blue", "green", "red") if module == "tuacr" else ()
     return Wants(record.bands, radar, dates, calendar, masked, variance, gives)
+
+
+def lowered(precision: str, device: str) -> AbstractContextManager[object]:
+    """Inside, torch computes in this precision what can be computed in it."""
+    if precision == "float32":
+        return nullcontext()
+    import torch
+
+    return torch.autocast(device.split(":")[0], dtype=getattr(torch, precision))
 
 
 def predict(network: Any, record: Record, config: Mapping[str, Any], frames: Frames, device: str) -> Predicted:

@@ -14,7 +14,7 @@ from .. import ext
 from ..errors import Cancelled
 from ..models.records import Record
 from ..observation import Observation
-from .learned_inputs import Frames, Wants, predict_series
+from .learned_inputs import Frames, Wants, lowered, predict_series
 from .learned_members import predict
 from .learned_tiles import EDGES, Axis, Lattice, Span, brought, reflected, spans
 
@@ -52,6 +52,7 @@ class Runner:
         target_date: None where dates are not known.
         cancelled: asked before every window.
         parallel: whether the memory allows several windows at a time.
+        precision: "float32", or what torch computes in where it can.
         keep: of a network that rebuilds every frame, the places in ``order`` that are wanted; empty = the target's.
     """
 
@@ -71,6 +72,7 @@ class Runner:
     target_date: date | None
     cancelled: Callable[[], bool] | None = None
     parallel: bool = True
+    precision: str = "float32"
     keep: tuple[int, ...] = ()
 
     @property
@@ -157,7 +159,11 @@ class _Window:
         runner = self._runner
         if runner.cancelled is not None and runner.cancelled():
             raise Cancelled
-        row, col = tile
+        with lowered(runner.precision, runner.device):
+            return self._computed(*tile)
+
+    def _computed(self, row: Span, col: Span) -> np.ndarray:
+        runner = self._runner
         bottom, right = min(row.last, self._lengths[0]), min(col.last, self._lengths[1])
         own = (slice(row.first - row.start, bottom - row.start), slice(col.first - col.start, right - col.start))
         if runner.keep:

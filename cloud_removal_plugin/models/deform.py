@@ -102,7 +102,8 @@ class DeformableConv(nn.Module):
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         """Two maps (B, C, H, W) to one of the same shape."""
-        raw = self.conv_offset(guide)
+        # half precision cannot count a map's pixels
+        raw, x = (part.to(self.weight.dtype) for part in (self.conv_offset(guide), x))
         offsets, mask = raw[:, : 18 * self.groups].contiguous(), torch.sigmoid(raw[:, 18 * self.groups :])
         operator = torchvision_operator()
         if operator is not None:

@@ -29,7 +29,7 @@ def valid_kernel_convolution(padded: Tensor, kernels: Tensor, size: int) -> Tens
         ValueError: shapes that do not belong together, or an even size.
     """
     use_kernel()
-    return operators.kernel_convolution(padded, kernels, size)
+    return operators.kernel_convolution(*_alike(padded, kernels), size)
 
 
 def kernel_convolution(x: Tensor, kernels: Tensor, size: int) -> Tensor:
@@ -56,13 +56,30 @@ def predicted_kernel_convolution(
         ValueError: shapes that do not belong together, or an even size.
     """
     use_kernel()
-    return operators.predicted_convolution(_repeat_edges(x, size), features, weight.flatten(1), bias, size, slope)
+    parts = _alike(_repeat_edges(x, size), features, weight.flatten(1), bias)
+    return operators.predicted_convolution(*parts, size, slope)
 
 
 def use_kernel() -> None:
     """Lets the compiled kernel be found (or built) before the first call of an operator; never inside a trace."""
     if not torch.compiler.is_compiling():
         ext.load()
+
+
+def computes_in_float32(x: Tensor) -> bool:
+    """Whether the kernels for inference in float32 on the processor may take a map: no gradients, no autocast."""
+    return (
+        not torch.is_grad_enabled()
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def _alike(*parts: Tensor) -> tuple[Tensor, ...]:
+    """All in the smallest type among them: under autocast some come in half precision and some in single."""
+    smallest = min((part.dtype for part in parts), key=lambda dtype: dtype.itemsize)
+    return tuple(part.to(smallest) for part in parts)
 
 
 def _repeat_edges(x: Tensor, size: int) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..ext import operators
 from ..ext.torch_versions import gated_attention_by_torch
-from .kernelconv import use_kernel
+from .kernelconv import computes_in_float32, use_kernel
 
 HIDDEN_LOGIT = -100.0
 """Added to the logits of token pairs from different regions. Finite: the gate takes a difference of two of them."""
@@ -137,7 +137,7 @@ class WindowAttention(nn.Module):
 
 def _attention_for(x: Tensor) -> Callable[..., tuple[Tensor, Tensor]]:
     """The compiled attention where nobody asks for gradients, and the processor computes in float32."""
-    if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32:
+    if not computes_in_float32(x):
         return gated_attention_by_torch
     use_kernel()
     return operators.gated_attention

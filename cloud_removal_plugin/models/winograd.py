@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .. import ext
 from ..ext import operators
-from .kernelconv import use_kernel
+from .kernelconv import computes_in_float32, use_kernel
 
 LEAST_COMPILED = 13
 """Channels in and out from which the compiled version is faster than a plain convolution."""
@@ -42,9 +42,4 @@ class Conv3x3(nn.Conv2d):
 
 def _may_be_fast(x: Tensor, weight: Tensor) -> bool:
     """Whether nobody asks for gradients, and the processor computes in float32."""
-    return (
-        not torch.is_grad_enabled()
-        and x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
-        and x.shape[-2] * x.shape[-1] >= LEAST_PIXELS
-    )
+    return computes_in_float32(x) and weight.dtype == torch.float32 and x.shape[-2] * x.shape[-1] >= LEAST_PIXELS
