@@ -28,7 +28,8 @@ from .base import CloudRemovalAlgorithm
 
 RECIPES = (
     "dsen2cr-carl", "dsen2cr-l1", "glfcr", "uncrtaints-l2", "uncrtaints-mgnll", "utilise", "clearvision-mask",
-    "clearvision-removal", "aligncr", "seq2point", "seq2point-gan", "tuacr",
+    "clearvision-removal", "aligncr", "seq2point", "seq2point-gan", "tuacr", "utilise-sen12mscrts",
+    "utilise-sen12mscrts-s1",
 )  # fmt: skip
 
 

@@ -10,14 +10,26 @@ from typing import Any
 _HOMES = {
     "SEN12MSCR": "sen12mscr",
     "SEN12MSCRTS": "sen12mscrts",
+    "SEN12MSCRTSFile": "sen12mscrts_file",
     "M3RCR": "m3rcr",
     "EarthNet2021": "earthnet",
+    "EarthNet2021x": "earthnetx",
     "FileListTriplets": "filelist",
     "ScenesDataset": "scenes",
     "open_dataset": "opening",
 }
 
-__all__ = ["M3RCR", "SEN12MSCR", "SEN12MSCRTS", "EarthNet2021", "FileListTriplets", "ScenesDataset", "open_dataset"]
+__all__ = [
+    "M3RCR",
+    "SEN12MSCR",
+    "SEN12MSCRTS",
+    "EarthNet2021",
+    "EarthNet2021x",
+    "FileListTriplets",
+    "SEN12MSCRTSFile",
+    "ScenesDataset",
+    "open_dataset",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,15 +8,17 @@ from typing import Any
 
 from ..errors import InputError
 
-NAMES = ("sen12mscr", "sen12mscrts", "m3rcr", "earthnet2021", "filelist", "scenes")
+NAMES = ("sen12mscr", "sen12mscrts", "m3rcr", "earthnet2021", "earthnet2021x", "sen12mscrts_hdf5", "filelist", "scenes")
 
 _SIGNS = {
-    "sen12mscr": "ROIs*_s2_cloudy/s2_cloudy_*",
-    "sen12mscrts": "ROIs*/*/S2/*",
-    "m3rcr": "*/planet_cloudy_*/*",
-    "earthnet2021": "*/*/*.npz",
-    "filelist": "s2_cloudy/*.tif",
-    "scenes": "*_clear.tif",
+    "sen12mscr": ("ROIs*_s2_cloudy/s2_cloudy_*",),
+    "sen12mscrts": ("ROIs*/*/S2/*",),
+    "m3rcr": ("*/planet_cloudy_*/*",),
+    "earthnet2021": ("*/*/*.npz", "*_test_split/context/*/*.npz"),
+    "earthnet2021x": ("*/*/*.nc", "*/*.nc"),
+    "sen12mscrts_hdf5": ("train.hdf5", "val.hdf5", "test.hdf5"),
+    "filelist": ("s2_cloudy/*.tif",),
+    "scenes": ("*_clear.tif",),
 }
 
 
@@ -29,8 +31,7 @@ def recognise_layout(root: str | Path) -> str:
     folder = Path(root)
     if not folder.is_dir():
         raise InputError(f"The data set folder '{folder}' does not exist; choose the folder that holds its files.")
-    for name, sign in _SIGNS.items():
-        patterns = (sign, "*_test_split/context/*/*.npz") if name == "earthnet2021" else (sign,)
+    for name, patterns in _SIGNS.items():
         if any(next(folder.glob(pattern), None) is not None for pattern in patterns):
             return name
     raise InputError(
@@ -61,6 +62,14 @@ def reader_of(name: str) -> Callable[..., Any]:
         from .earthnet import EarthNet2021
 
         return EarthNet2021
+    if name == "earthnet2021x":
+        from .earthnetx import EarthNet2021x
+
+        return EarthNet2021x
+    if name == "sen12mscrts_hdf5":
+        from .sen12mscrts_file import SEN12MSCRTSFile
+
+        return SEN12MSCRTSFile
     if name == "filelist":
         from .filelist import FileListTriplets
 

@@ -29,6 +29,8 @@ def is_whole(path: Path) -> bool:
                 return _whole_npy(file, path)
             if suffix == ".npz":
                 return zipfile.is_zipfile(file)
+            if suffix in (".nc", ".hdf5", ".h5"):
+                return _whole_hdf5(file, path)
             return path.stat().st_size > 0
     except (OSError, struct.error, ValueError, EOFError, MemoryError):
         return False
@@ -41,6 +43,23 @@ def _whole_npy(file: BinaryIO, path: Path) -> bool:
     if dtype.hasobject:
         return True
     return path.stat().st_size >= file.tell() + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+
+
+def _whole_hdf5(file: BinaryIO, path: Path) -> bool:
+    """Whether the file reaches the end that its superblock names (HDF5 File Format Specification, section II.A).
+
+    netCDF-4 is HDF5; of netCDF's older formats only the first letters are looked at.
+    """
+    head = file.read(64)
+    if head[:3] == b"CDF":
+        return True
+    if head[:8] != b"\x89HDF\r\n\x1a\n":
+        return False
+    version = head[8]
+    size = head[13] if version < 2 else head[9]
+    # offsets: base address, then one more address, then the end of the file
+    start = {0: 24, 1: 28}.get(version, 12) + 2 * size
+    return path.stat().st_size >= int.from_bytes(head[start : start + size], "little")
 
 
 def _whole_tiff(file: BinaryIO) -> bool:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,13 +89,17 @@ class Feed:
 
     def _chosen(self, planes: np.ndarray, seen: Observation, name: str) -> np.ndarray:
         """The network's bands of (..., C, H, W), in its order."""
+        return np.take(planes, self._places(seen.bands, name), axis=-3)
+
+    def _places(self, bands: Sequence[str], name: str) -> list[int]:
+        """Where the network's bands are among those of a sample."""
         found = []
         for role in self.record.bands:
-            use = role if role in seen.bands else LIKE.get(role, role)
-            if use not in seen.bands:
+            use = role if role in bands else LIKE.get(role, role)
+            if use not in bands:
                 raise InputError(f"The sample '{name}' lacks the band '{role}' that {self.record.title} needs.")
-            found.append(seen.bands.index(use))
-        return np.take(planes, found, axis=-3)
+            found.append(bands.index(use))
+        return found
 
     def _radar(self, seen: Observation, name: str) -> np.ndarray:
         if seen.radar is None or not len(seen.radar):
@@ -198,8 +202,15 @@ class SeriesFeed(Feed):
 
     def from_series(self, sample: Mapping[str, Any]) -> dict[str, Any]:
         """Of the data set's sample the bands of the network; Clear Vision's series are padded to ten frames."""
-        bands = len(self.record.bands)
-        x, y = sample["x"][:, :bands], sample["y"][:, :bands]
+        places = self._places(sample["bands"], sample["name"])
+        x, y = sample["x"][:, places], sample["y"][:, places]
+        if self.has_radar:
+            if "radar" not in sample:
+                raise InputError(
+                    f"The series '{sample['name']}' has no radar, which {self.record.title} needs; train the variant "
+                    "without."
+                )
+            x = torch.cat((x, _tensor(self.scaling.radar(sample["radar"].numpy()))), dim=1)
         names = ("masks", "masks_valid_obs", "cloud_mask", "position_days")
         chosen = {"x": x, "y": y, **{name: sample[name] for name in names}}
         return chosen if self.is_utilise else {key: _padded(value) for key, value in chosen.items()}

@@ -120,12 +120,11 @@ class Trainer:
         return min(self.config.validation_samples or len(self.held_out), len(self.held_out))
 
     def _samples(self, part: str) -> Samples:
-        reader = open_part(self.config.data, part, self.seed, int(self.config.chosen("crop")))
+        augment, crop = bool(self.config.chosen("augment")) and part == "train", int(self.config.chosen("crop"))
+        reader = open_part(self.config.data, part, self.seed, crop, augment=augment)
         if not len(reader):
             raise InputError(f"The part '{part}' of the data holds no sample.")
-        is_train = part == "train"
-        augment = bool(self.config.chosen("augment")) and is_train
-        return Samples(reader, self.feed, int(self.config.chosen("crop")), augment, self.seed, self.config.on_nan)
+        return Samples(reader, self.feed, crop, augment, self.seed, self.config.on_nan)
 
     def _network(self) -> Any:
         if not self.config.weights:

@@ -76,6 +76,11 @@ _DSEN2CR: dict[str, Any] = {
     "augment": True, "seed": 42,
 }  # fmt: skip
 _UNCRTAINTS: dict[str, Any] = {"optimiser": "adam", "batch": 4, "epochs": 20, "seed": 1}
+_UTILISE_TS: dict[str, Any] = {
+    "loss": "series_l1", "optimiser": "adam", "lr": 2e-4, "batch": 3, "epochs": 1000, "augment": True,
+    "optimiser_options": _some(weight_decay=1e-5),
+    "schedule": "steps", "schedule_options": _some(gamma=0.5, milestones=(40, 60, 80, 100)),
+}  # fmt: skip
 _SEQ2POINT: dict[str, Any] = {
     "network": "seq2point", "loss": "l1", "optimiser": "adam", "lr": 2e-4, "batch": 1, "epochs": 200,
     "optimiser_options": _some(betas=(0.5, 0.999)),
@@ -97,6 +102,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             "utilise_earthnet2021", "series_l1", "adam", 2e-4, 3, 1000, augment=True,
             schedule="steps", schedule_options=_some(gamma=0.5, milestones=(50, 100, 150, 200, 250)),
         ),
+        "utilise-sen12mscrts": Preset("utilise_sen12mscrts", **_UTILISE_TS),
+        "utilise-sen12mscrts-s1": Preset("utilise_sen12mscrts_s1", **_UTILISE_TS),
         "clearvision-mask": Preset("clearvision_mask", "cross_entropy", "adam", 1e-4, 8, 1000),
         "clearvision-removal": Preset("clearvision_removal", "series_l1", "adam", 2e-4, 3, 1000),
         "aligncr": Preset(

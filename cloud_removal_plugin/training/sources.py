@@ -26,9 +26,12 @@ SPLITS: Mapping[str, Mapping[str, str]] = {
     "filelist": {"train": "train", "validation": "val", "test": "test"},
     "m3rcr": {"train": "train", "test": "test"},
     "earthnet2021": {"train": "train", "test": "iid_test_split"},
+    "earthnet2021x": {"train": "train", "test": "iid"},
+    "sen12mscrts_hdf5": {"train": "train", "validation": "val", "test": "test"},
 }
 """Official splits. Where there is none for validation, regions of the training split are held out: a step chosen on
 test data would make its figures there worthless."""
+SERIES = ("earthnet2021", "earthnet2021x", "sen12mscrts_hdf5")
 OTHER_DATA = ("split", "root", "file_list", "csv_list")
 """Options of ``[data.validation]`` that name other samples than those of the training."""
 DRAWS = 0x5EED
@@ -44,7 +47,9 @@ def reader_name(data: Mapping[str, Any]) -> str:
     return data.get("reader") or ("scenes" if "scenes" in data else recognise_layout(data.get("root", "")))
 
 
-def open_part(data: Mapping[str, Any], part: str, seed: int, crop: int = 0, whole: bool = False) -> Any:
+def open_part(
+    data: Mapping[str, Any], part: str, seed: int, crop: int = 0, whole: bool = False, augment: bool = False
+) -> Any:
     """The reader of one part of the data.
 
     Args:
@@ -54,6 +59,7 @@ def open_part(data: Mapping[str, Any], part: str, seed: int, crop: int = 0, whol
         seed: of the readers' own draws.
         crop: of the training; own scenes are read in windows of that size, unless the table says otherwise.
         whole: own scenes come whole and unturned, each once, whatever the table says: to be restored, not learned from.
+        augment: series are turned and flipped by their readers, all frames alike, unless the table says otherwise.
 
     Raises:
         InputError: an unknown reader or option, a part that the data set lacks, or what the reader says.
@@ -79,6 +85,10 @@ def open_part(data: Mapping[str, Any], part: str, seed: int, crop: int = 0, whol
     options.setdefault("split", split)
     if name == "m3rcr":
         options.setdefault("crop", 300)
+    if name in SERIES:
+        options.setdefault("augment", augment)
+    if name in (*SERIES, "m3rcr", "sen12mscrts"):
+        options.setdefault("seed", seed)
     try:
         reader = reader_of(name)(root, **options)
     except (TypeError, ValueError) as error:
@@ -154,7 +164,8 @@ class Samples(Dataset):
             sample = self.reader[(index + step) % len(self)]
             if not isinstance(sample, Mapping) or "x" not in sample:
                 raise InputError(
-                    f"{self.feed.record.title} learns from series with simulated gaps; choose EarthNet2021."
+                    f"{self.feed.record.title} learns from series with simulated gaps; choose EarthNet2021, "
+                    "EarthNet2021x or SEN12MS-CR-TS as HDF5."
                 )
             if len(sample["x"]):
                 return sample

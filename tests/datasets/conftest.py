@@ -104,6 +104,35 @@ def cube_tree(tmp_path: Path) -> Path:
     return root
 
 
+def write_series(file, name: str, seed: int) -> None:
+    """30 dates 12 days apart; every third is half covered, the last is black."""
+    rng = np.random.default_rng(seed)
+    dates = [datetime.date(2018, 9, 4) + datetime.timedelta(12 * i) for i in range(30)]
+    dn = rng.uniform(100, 3000, (30, 13, EDGE, EDGE)).astype(np.uint16)
+    dn[-1] = 0
+    cover = np.zeros((30, 1, EDGE, EDGE), np.float32)
+    cover[1::3, :, :8] = 1
+    s2, s1 = (file.create_group(f"{name}/{kind}") for kind in ("S2", "S1"))
+    s2.create_dataset("S2", data=dn, compression="gzip")
+    s2["cloud_prob"], s2["cloud_mask"] = cover * np.float32(0.9), cover
+    s2["S2_dates"] = [str(day).encode() for day in dates]
+    s1["S1"] = rng.uniform(-24, -3, (30, 2, EDGE, EDGE)).astype(np.float32)
+    s1["S1_dates"] = [str(day).encode() for day in dates]
+
+
+@pytest.fixture
+def series_files(tmp_path: Path) -> Path:
+    """SEN12MS-CR-TS as HDF5: two series with radar in train and val."""
+    h5py = pytest.importorskip("h5py", reason="these data sets are HDF5")
+    root = tmp_path / "hdf5"
+    root.mkdir()
+    for split, roi in (("train", 36), ("val", 17)):
+        with h5py.File(root / f"{split}.hdf5", "w") as file:
+            for patch in (10, 2):
+                write_series(file, f"ROIs1868/{roi}/ROIs1868_{roi}_patch_{patch}", patch)
+    return root
+
+
 @pytest.fixture
 def truncate() -> Callable[[Path], None]:
     """Cuts a file in half."""

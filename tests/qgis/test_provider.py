@@ -136,6 +136,8 @@ CHOICES = {
         "seq2point",
         "seq2point-gan",
         "tuacr",
+        "utilise-sen12mscrts",
+        "utilise-sen12mscrts-s1",
     ],
     ("trainmodel", "DEVICE"): ["auto", "cpu", "cuda"],
     ("importweights", "NETWORK"): [

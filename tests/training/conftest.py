@@ -12,7 +12,15 @@ pytest.importorskip("torch", reason="training needs PyTorch")
 
 import torch
 
-from tests.datasets.conftest import cache, cube_tree, quintet_tree, series_tree, triplet_tree, write_patch  # noqa: F401
+from tests.datasets.conftest import (  # noqa: F401
+    cache,
+    cube_tree,
+    quintet_tree,
+    series_files,
+    series_tree,
+    triplet_tree,
+    write_patch,
+)
 
 TINY = {"num_layers": 2, "feature_size": 8}
 

@@ -47,6 +47,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "seq2point": {"resnet_F": 4, "resnet_B": 1},
     "seq2point-gan": {"resnet_F": 4, "resnet_B": 1},
     "tuacr": {"base_width": 8, "num_rrdb": 1},
+    "utilise-sen12mscrts": {**SERIES, "input_dim": 13},
+    "utilise-sen12mscrts-s1": {**SERIES, "input_dim": 15},
 }
 
 
@@ -64,11 +66,13 @@ def test_the_recipes_of_the_papers_are_there() -> None:
 
 
 @pytest.fixture
-def data_for(scene_folder, cube_tree, quintet_tree, series_tree, monkeypatch) -> Callable[[str], dict]:
+def data_for(request, scene_folder, cube_tree, quintet_tree, series_tree, monkeypatch) -> Callable[[str], dict]:
     """Data of the kind that a recipe learns from."""
     monkeypatch.setattr("cloud_removal_plugin.datasets.sen12mscrts.cloud_of", lambda dn, _: dn[0] % 2)
 
     def choose(name: str) -> dict:
+        if name.startswith("utilise-sen12"):
+            return {"root": str(request.getfixturevalue("series_files")), "max_length": 4}
         if name in ("utilise", "clearvision-removal"):
             return {"root": str(cube_tree), "max_length": 4, "validation": {"split": "iid_test_split"}}
         if name == "aligncr":
@@ -95,7 +99,7 @@ def _members(folder: Path) -> None:
 def test_every_recipe_makes_steps(name: str, data_for, tmp_path: Path) -> None:
     if name == "tuacr":
         _members(tmp_path / "weights")
-    crop = 0 if name in ("utilise", "clearvision-removal") else 32
+    crop = 0 if name.startswith("utilise") or name == "clearvision-removal" else 32
     options = {"ndf": 2} if name == "seq2point-gan" else {}
     values = {
         "preset": name, "output": str(tmp_path / "run"), "data": data_for(name), "network_config": CONFIGS[name],
@@ -111,6 +115,33 @@ def test_every_recipe_makes_steps(name: str, data_for, tmp_path: Path) -> None:
     rows = [row for row in trainer.progress.history if "validation" in row]
     assert len(rows) >= 2
     assert all(np.isfinite(value) for row in rows for value in row.values())
+
+
+def test_series_are_turned_by_the_recipe_and_chosen_by_band(cube_tree, series_files, tmp_path: Path) -> None:
+    def trainer(preset: str, root: Path, **more: Any) -> Trainer:
+        data = {"root": str(root), "max_length": 4, "validation": {"split": "val"}}
+        if root == cube_tree:
+            data["validation"]["split"] = "iid_test_split"
+        values = {"preset": preset, "output": str(tmp_path), "data": data, "network_config": CONFIGS[preset], "crop": 0,
+                  "batch": 1, "steps": 1, "device": "cpu", **more}  # fmt: skip
+        return Trainer(from_dict(values))
+
+    for augment in (None, False):
+        found = trainer("utilise", cube_tree, augment=augment)
+        assert found.samples.reader.choices.augment is (augment is None)
+        assert not found.held_out.reader.choices.augment
+    first, second = (trainer("utilise", cube_tree, seed=seed, augment=False).samples[0]["x"] for seed in (1, 2))
+    assert not torch.equal(first, second), "the seed draws the gaps"
+    chosen = trainer("clearvision-removal", series_files)
+    bands = [chosen.samples.reader.bands.index(role) for role in ("blue", "green", "red")]
+    sample, raw = chosen.samples[0], chosen.samples.reader[0]
+    assert torch.equal(sample["y"][:4], raw["y"][:, bands])
+    radar = trainer("utilise-sen12mscrts-s1", series_files).samples[0]
+    assert radar["x"].shape[1] == 15
+    assert 0 <= float(radar["x"][:, 13:].min()) <= float(radar["x"][:, 13:].max()) <= 1
+    assert radar["y"].shape[1] == 13
+    with pytest.raises(InputError, match="lacks the band"):
+        trainer("utilise-sen12mscrts", cube_tree).samples[0]
 
 
 def test_aligncr_learns_its_alignment_slower(data_for, tmp_path: Path) -> None:
