@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 INK, QUIET, GRID = "#22303c", "#5c6a75", "#d9dfe4"
 ACCENT, SECOND, PALE = "#1f6f8b", "#c8553d", "#9fb8c4"
-CYCLE = ("#1f6f8b", "#c8553d", "#e0a458", "#6a8d4f", "#7a5c8f", "#4f6d8a", "#a3785c", "#8a8f94")
+CYCLE = ("#1f6f8b", "#c8553d", "#e0a458", "#6a8d4f", "#7a5c8f", "#d98ba3", "#a3785c", "#8a8f94")
 SIZE_IN = (4.6, 3.3)
 _STYLE = {
     "font.family": "DejaVu Sans", "font.size": 9, "text.color": INK, "axes.labelcolor": INK,
@@ -83,19 +83,28 @@ def discard(rmse: Sequence[float]) -> str:
     return _address(figure)
 
 
+WORST_MAP = 4.0
+"""Of several maps the scale reaches this many times as far as the best one needs."""
+
+LONGEST_BAR = 4.0
+"""Bars longer than this many times the median are cut, so that the others can still be told apart."""
+
+
 def bars(
     names: Sequence[str], values: Sequence[float], label: str, strong: Sequence[str] = (), form: str = "{:.4f}"
 ) -> str:
-    """Horizontal bars from top to bottom, ``strong`` ones in the accent's colour."""
+    """Horizontal bars from top to bottom, ``strong`` ones in the accent's colour; far outliers end in an arrow."""
     figure, axes = _figure((2 * SIZE_IN[0], max(1.5, 0.36 * len(names) + 0.7)))
     colours = [ACCENT if name in strong or not strong else PALE for name in names]
     places = np.arange(len(names))
-    axes.barh(places, values, color=colours, height=0.66)
+    end = min(max([*values, 1e-9]), max(LONGEST_BAR * float(np.median([*values, 0])), 1e-9))
+    axes.barh(places, np.minimum(values, end), color=colours, height=0.66)
     for place, value in zip(places, values, strict=True):
+        text = form.format(value) + (" \u2192" if value > end else "")
         axes.annotate(
-            form.format(value), (value, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8
+            text, (min(value, end), place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8
         )
-    axes.set(yticks=places, yticklabels=list(names), xlabel=label, xlim=(0, 1.18 * max([*values, 1e-9])))
+    axes.set(yticks=places, yticklabels=list(names), xlabel=label, xlim=(0, 1.18 * end))
     axes.invert_yaxis()
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0, labelcolor=INK)
@@ -168,10 +177,11 @@ def map_of(values: np.ndarray, label: str, *, diverging: bool = False, top: floa
 
 
 def common_top(maps: Sequence[np.ndarray]) -> float:
-    """An upper end of the colour scale that suits several maps."""
+    """An upper end of the colour scale that suits several maps: a far worse one saturates, so that others show."""
     known = [values[np.isfinite(values)] for values in maps]
-    known = [values for values in known if values.size]
-    return max((float(np.quantile(values, 0.99)) for values in known), default=1.0)
+    tops = [float(np.quantile(values, 0.99)) for values in known if values.size]
+    least = min((top for top in tops if top > 0), default=1.0)
+    return min(max(tops, default=1.0), WORST_MAP * least)
 
 
 def as_numbers(values: Sequence[Any]) -> list[float]:

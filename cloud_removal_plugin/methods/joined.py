@@ -203,7 +203,7 @@ class JoinedEnsemble:
 
     def account(self) -> list[str]:
         """What was saved by trying networks first (see :class:`Accountable`)."""
-        return self._verdicts.account({name: RECORDS[name].title for name in self._guests})
+        return self._verdicts.account({name: RECORDS[name].title for name in self._guests}, self._hidden)
 
     def _runners(
         self, due: Sequence[str], samples: Sequence[Observation], device: str, pool: Executor | None,
@@ -234,12 +234,7 @@ class JoinedEnsemble:
         )  # fmt: skip
         kept = judging.select(trial, {name: runner.restored for name, runner in runners.items()})
         for name, found in tried.items():
-            self._verdicts.record(name, name in kept, found.seconds)
-            if name not in kept:
-                said.append(
-                    f"{RECORDS[name].title} does not lower the error here (tried on {gaps.count} pixels, "
-                    f"{found.seconds:.0f} s), so it does not run over the region{self._whole(found, gaps.count)}."
-                )
+            self._verdicts.record(name, name in kept, found.seconds, gaps.count)
         if not kept:
             return _with_notes(base, said)
         return _fitted(base, {name: runners[name] for name in kept}, trial, said, self._verdicts.failed)
@@ -260,14 +255,9 @@ class JoinedEnsemble:
             if np.isfinite(found.values[list(runner.restored)]).all():
                 out[name] = found
             else:
-                self._verdicts.record(name, False, found.seconds)
+                self._verdicts.record(name, False, found.seconds, gaps.count)
                 said.append(f"{runner.record.title} was left out: it gave no numbers for some pixels.")
         return out
-
-    def _whole(self, found: judging.Tried, count: int) -> str:
-        """What the network would take over all that is hidden, as judged by the pixels that it was tried on."""
-        minutes = found.seconds * self._hidden / max(count, 1) / 60
-        return f" (all that is hidden would take it about {minutes:.0f} min)" if minutes >= 1 else ""
 
 
 def chosen(choice: str) -> tuple[tuple[str, ...], bool]:

@@ -18,12 +18,13 @@ MOST_PASSED = 8
 
 @dataclass
 class _Verdict:
-    """Of one network: regions that tried it, gave it weight, passed it over; seconds of its trials."""
+    """Of one network: regions that tried it, gave it weight, passed it over; seconds and pixels of its trials."""
 
     tried: int = 0
     helped: int = 0
     passed: int = 0
     seconds: float = 0.0
+    pixels: int = 0
     idle: int = 0
     wait: int = 0
 
@@ -55,11 +56,12 @@ class Verdicts:
             return False
         return True
 
-    def record(self, name: str, helped: bool, seconds: float) -> None:
+    def record(self, name: str, helped: bool, seconds: float, pixels: int) -> None:
         """What a region found of a network that was due."""
         mine = self._of.setdefault(name, _Verdict())
         mine.tried += 1
         mine.seconds += seconds
+        mine.pixels += pixels
         if helped:
             mine.helped += 1
             mine.idle = 0
@@ -73,24 +75,42 @@ class Verdicts:
         self.blind_fits += 1
         self.blind_seconds += seconds
 
-    def account(self, titles: dict[str, str]) -> list[str]:
-        """Sentences on what was passed over and what that saved, after the last region.
+    def account(self, titles: dict[str, str], hidden: int) -> list[str]:
+        """Sentences on what trying first has saved, after the last region.
 
         Args:
             titles: of the networks, by name.
+            hidden: pixels to restore in the scene.
         """
-        said = []
-        for name, mine in self._of.items():
-            if mine.passed and mine.tried:
-                saved = mine.passed * mine.seconds / mine.tried
-                said.append(
-                    f"{titles[name]} had weight in {mine.helped} of the {mine.tried} regions that tried it; "
-                    f"{mine.passed} more passed it over, which saved about {saved:.0f} s."
-                )
+        said = [_sentence(titles[name], mine, hidden) for name, mine in self._of.items() if mine.tried]
         if self.spared and self.blind_fits:
             saved = self.spared * self.blind_seconds / self.blind_fits
             said.append(
-                f"{self.spared} regions tried no network and fitted the ensemble once instead of twice, which saved "
-                f"about {saved:.0f} s."
+                f"{_count(self.spared, 'region')} tried no network and fitted the ensemble once instead of twice, "
+                f"which saved about {_time(saved)}."
             )
         return said
+
+
+def _sentence(title: str, mine: _Verdict, hidden: int) -> str:
+    """What became of one network, and about how long it would have run where it did not."""
+    elsewhere = 1 - mine.helped / (mine.tried + mine.passed)
+    saved = mine.seconds / max(mine.pixels, 1) * hidden * elsewhere
+    passed = f", and {_count(mine.passed, 'region')} passed it over" if mine.passed else ""
+    rest = f" Not running it elsewhere saved about {_time(saved)}." if elsewhere > 0 else ""
+    return (
+        f"{title} was tried in {_count(mine.tried, 'region')} on {mine.pixels} pixels in {_time(mine.seconds)}; it "
+        f"lowers the error in {mine.helped} of them{passed}.{rest}"
+    )
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"
+
+
+def _time(seconds: float) -> str:
+    """Seconds in words that fit their size."""
+    for length, word in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {word}"
+    return f"{seconds:.0f} s"

@@ -211,3 +211,27 @@ def test_colours_when_bands_are_unknown() -> None:
     assert pictures.shown_bands(("band1", "band2")) == ("band1",)
     image = pictures.in_colour(np.full((1, 2, 2), np.nan, np.float32), (np.zeros(1), np.ones(1)))
     assert image.shape == (2, 2, 3)
+
+
+def test_bars_of_outliers_are_cut_and_keep_their_number(monkeypatch) -> None:
+    from matplotlib.axes import Axes
+
+    from cloud_removal_plugin.evaluation import plots
+
+    drawn = []
+    monkeypatch.setattr(Axes, "barh", lambda self, places, widths, **_: drawn.append(list(widths)))
+    plots.bars(["a", "b", "c", "d"], [0.01, 0.02, 0.02, 0.6], "RMSE")
+    plots.bars(["a", "b"], [0.0, 0.0], "RMSE")
+    assert drawn[0][:3] == [0.01, 0.02, 0.02]
+    assert 0.04 < drawn[0][3] < 0.1
+    assert drawn[1] == [0, 0]
+
+
+def test_a_far_worse_map_does_not_blacken_the_others() -> None:
+    from cloud_removal_plugin.evaluation.plots import common_top
+
+    good, worse, awful = (np.full((4, 4), value) for value in (0.01, 0.03, 0.5))
+    assert common_top([good, worse]) == pytest.approx(0.03)
+    assert common_top([good, awful]) == pytest.approx(0.04)
+    assert common_top([np.zeros((4, 4)), awful]) == pytest.approx(0.5)
+    assert common_top([np.full((4, 4), np.nan)]) == 1.0
