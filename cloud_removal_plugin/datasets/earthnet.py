@@ -94,7 +94,7 @@ class EarthNet2021(SeriesDataset):
             problems.truncated += broken
             if not lost and not broken:
                 whole.append(tuple(files[where] for where in parts))
-        return whole, problems.settle(on_problem, "EarthNet2021", self.root)
+        return whole, problems.settle(on_problem, "EarthNet2021", self.root, len(groups))
 
     def __len__(self) -> int:
         return len(self.cubes)

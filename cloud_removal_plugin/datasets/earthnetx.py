@@ -67,7 +67,9 @@ class EarthNet2021x(SeriesDataset):
                 problems.truncated.append(name)
             else:
                 self.cubes.append(name)
-        self.skipped = problems.settle(on_problem, "EarthNet2021x", self.root)
+        self.skipped = problems.settle(
+            on_problem, "EarthNet2021x", self.root, len(self.cubes) + len(problems.truncated)
+        )
         if not self.cubes:
             raise InputError(
                 f"No minicube of the split '{split}' is in '{root}'; expected are files such as "

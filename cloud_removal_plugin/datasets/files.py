@@ -49,12 +49,14 @@ class Problems:
         """Files with a problem."""
         return len(self.missing) + len(self.truncated) + len(self.extra)
 
-    def settle(self, action: str, what: str, root: Path) -> int:
+    def settle(self, action: str, what: str, root: Path, fitting: int = 1) -> int:
         """Raises the one error that names them, or returns their number.
 
         Args:
             action: ``raise`` or ``skip``.
             what: the data set, for the sentence.
+            root: its folder.
+            fitting: how many files have names of its layout; with none it is another data set.
 
         Raises:
             InputError: there are problems and they are not to be skipped.
@@ -62,6 +64,11 @@ class Problems:
         """
         if action not in PROBLEM_ACTIONS:
             raise ValueError(f"on_problem must be one of {', '.join(PROBLEM_ACTIONS)}, not '{action}'.")
+        if self.extra and not fitting and action == "raise":
+            raise InputError(
+                f"'{root}' has another layout than {what}: none of its {len(self.extra)} data files fits "
+                f"({_some(self.extra)}). Choose the folder right above the data set's own folders, or another reader."
+            )
         if self.count and action == "raise":
             parts = [
                 f"{len(files)} {kind} ({_some(files)})"

@@ -113,7 +113,7 @@ class M3RCR(Dataset):
             problems.truncated += broken
             if not lost and not broken:
                 self.samples.append(quintet)
-        self.skipped = problems.settle(on_problem, "M3R-CR", self.root)
+        self.skipped = problems.settle(on_problem, "M3R-CR", self.root, len(listed))
         if not self.samples:
             raise InputError(
                 f"No M3R-CR sample of the split '{split}' is in '{root}'; expected are folders such as "

@@ -148,7 +148,7 @@ class SEN12MSCR(TripletDataset):
             problems.truncated += broken
             if not lost and not broken:
                 whole.append((files["s1"], files["s2"], files["s2_cloudy"]))
-        self.skipped = problems.settle(on_problem, "SEN12MS-CR", Path(root))
+        self.skipped = problems.settle(on_problem, "SEN12MS-CR", Path(root), len(found.files) - len(problems.extra))
         if not whole:
             raise InputError(
                 f"No SEN12MS-CR patch of the split '{split}' is in '{root}'; expected are folders such as "

@@ -290,12 +290,28 @@ def truncated() -> Callable[[Path], None]:
     return cut
 
 
+def test_another_number_of_processes_goes_on_and_says_so(settings, tmp_path: Path) -> None:
+    run(settings(steps=1))
+    last = tmp_path / "run" / "last.pt"
+    state = checkpoints.load(last)
+    state["settled"]["processes"] = 2
+    checkpoints.save(last, state)
+    said: list[str] = []
+    trainer = Trainer(from_dict(settings(steps=2, resume=True)))
+    trainer.run(quiet, lambda: False, lambda level, text: said.append(text))
+    assert "made by 2 processes, 1 go on: equal up to rounding" in said[0]
+
+
 def test_bad_data_are_refused(settings, tmp_path: Path, scene_folder: Path, triplet_tree: Path) -> None:
     (tmp_path / "empty").mkdir()
     base = settings()["data"]
     for data, text in (
         ({"root": str(tmp_path / "empty")}, "layout of none of the known data sets"),
-        ({"root": str(scene_folder), "reader": "sen12mscr"}, "extra"),
+        (
+            {"root": str(scene_folder), "reader": "sen12mscr"},
+            "another layout than SEN12MS-CR: none of its 9 data files",
+        ),
+        ({"root": str(scene_folder), "reader": "earthnet2021"}, "No cube of the split 'train'"),
         ({"root": str(scene_folder), "reader": "sen12mscrts", "on_problem": "skip"}, "No SEN12MS-CR-TS series"),
         ({"root": str(triplet_tree), "cloud_masks": "cloud_cloudshadow_mask"}, "split 'val'"),
         (base | {"held_out": ["roi0", "roi1", "roi2"]}, "No sample is left for the part 'train'"),
