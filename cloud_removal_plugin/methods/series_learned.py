@@ -184,9 +184,7 @@ class SeriesLearned:
         summary = f"{self.title} (weights {self._stored.sha256[:8]}), windows of {runner.lattice.edge} px"
         if many > 1:
             notes.append(f"{self.title} sees {SERIES} dates at a time: {many} windows of dates pass over.")
-        return FittedSeriesLearned(
-            self.halo, expected, summary, (*notes, *more), runner, sliding, found, rest
-        )  # fmt: skip
+        return FittedSeriesLearned(self.halo, expected, summary, (*notes, *more), runner, sliding, found, rest)
 
     def _runner(
         self, samples: Sequence[Observation], device: str, pool: Executor | None, cancelled: Callable[[], bool] | None
@@ -198,14 +196,15 @@ class SeriesLearned:
         memory = self._most if alike else memory_for(device, self._memory_mb)
         workers = 1 if pool is None or device != "cpu" else getattr(pool, "_max_workers", 1)
         lattice, many, _ = self._windows(memory, workers, "cpu" if alike else device)
+        if halo_of(lattice, ratio_of(facts.pixel_m, record)) > self.halo:
+            lattice = replace(lattice, halo=record.halo)  # a card's larger windows, in those of the series as settled
         radar_of: tuple[int, ...] = ()
         if self._wants.radar:
             radar_of = nearest_radar(samples, [float(day) for day in first.days], record)
         ratio = ratio_of(facts.pixel_m, record)
         runner = Runner(
             network=self._loaded(device), record=record, config=self._stored.config, wants=self._wants, device=device,
-            lattice=lattice, ratio=ratio, shape=facts.shape,
-            order=tuple(range(len(first.days))), radar_of=radar_of,
+            lattice=lattice, ratio=ratio, shape=facts.shape, order=tuple(range(len(first.days))), radar_of=radar_of,
             bands=tuple(first.bands.index(role) for role in self._wants.bands),
             fill=mean_of([obs.optical for obs in samples], 0.1),
             radar_fill=mean_of([obs.radar for obs in samples], -15.0) if self._wants.radar else 0.0,
