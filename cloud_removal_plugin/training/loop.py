@@ -133,6 +133,13 @@ class Trainer:
             except (TypeError, ValueError) as error:
                 raise InputError(f"The network_config does not make a {self.recipe.network} ({error}).") from error
         stored = read_header(Path(self.config.weights), self.recipe.network)
+        kept = {**_plain(self.feed.record.config), **_plain(stored.config)}
+        odd = sorted(k for k, v in _plain(self.config.network_config).items() if kept.get(k, v) != v)
+        if odd:
+            raise InputError(
+                f"The weights '{self.config.weights}' belong to another {odd[0]} ({kept[odd[0]]}) than network_config "
+                "says; leave network_config out to fine-tune them."
+            )
         self.network_config = _plain(stored.config)
         self.feed = self.samples.feed = self.held_out.feed = feed_of(self.recipe.network, self.network_config)
         return load_stored(stored).requires_grad_(True)

@@ -162,6 +162,8 @@ def test_fine_tuning_starts_from_the_weights(settings, tmp_path: Path) -> None:
         torch.equal(v, tuned.network.state_dict()[k])
         for k, v in load_network(read_header(path, "dsen2cr")).state_dict().items()
     )
+    with pytest.raises(InputError, match=r"belong to another feature_size \(8\)"):
+        Trainer(from_dict(settings(weights=str(path), network_config={"feature_size": 16})))
     tuned.run(quiet, lambda: False, quiet)
     assert all(p.grad is not None for p in tuned.network.parameters())
 
