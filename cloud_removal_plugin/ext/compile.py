@@ -16,7 +16,12 @@ from torch.utils import cpp_extension
 from . import build, operators, torch_versions
 
 PROCESSOR = ("kernel_convolution.cpp", "predicted_convolution.cpp", "winograd.cpp", "gated_attention.cpp")
-CARD = ("kernel_convolution_cuda.cpp", "kernel_convolution_launch.cu")
+CARD = (
+    "kernel_convolution_cuda.cpp",
+    "kernel_convolution_launch.cu",
+    "predicted_convolution_cuda.cpp",
+    "predicted_convolution_launch.cu",
+)
 TOLERANCE = 1e-4
 
 

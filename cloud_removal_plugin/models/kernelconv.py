@@ -77,9 +77,9 @@ def computes_in_float32(x: Tensor) -> bool:
 
 
 def _alike(*parts: Tensor) -> tuple[Tensor, ...]:
-    """All in the smallest type among them: under autocast some come in half precision and some in single."""
-    smallest = min((part.dtype for part in parts), key=lambda dtype: dtype.itemsize)
-    return tuple(part.to(smallest) for part in parts)
+    """All in half precision where one is: under autocast some come in half and some in single."""
+    half = [part.dtype for part in parts if part.dtype in (torch.float16, torch.bfloat16)]
+    return tuple(part.to(half[0]) for part in parts) if half else parts
 
 
 def _repeat_edges(x: Tensor, size: int) -> Tensor:

@@ -4,33 +4,16 @@
 #include <c10/cuda/CUDAStream.h>
 #include <torch/library.h>
 
-#include "kernel_convolution_launch.h"
+#include "card.h"
 #include "shapes.h"
 
 namespace cloud_removal {
 namespace {
 
-Number number_of(const at::Tensor& x) {
-  switch (x.scalar_type()) {
-    case at::kFloat:
-      return Number::kFloat;
-    case at::kDouble:
-      return Number::kDouble;
-    case at::kHalf:
-      return Number::kHalf;
-    case at::kBFloat16:
-      return Number::kBFloat16;
-    default:
-      TORCH_CHECK(false, "A per-pixel convolution of ", x.scalar_type(), " is not possible.");
-  }
-}
-
 Geometry geometry_of(const Shape& s, const at::Tensor& kernels) {
   return {s.batch,           s.channels,        s.height,          s.width,          s.size,
           kernels.stride(0), kernels.stride(1), kernels.stride(2), kernels.stride(3)};
 }
-
-void check_launch(int error) { TORCH_CHECK(error == 0, "The graphics card refused the kernel (CUDA error ", error, ")."); }
 
 at::Tensor convolve(const at::Tensor& padded_in, const at::Tensor& kernels, int64_t size) {
   const Shape shape = shape_of_padded(padded_in, size);
