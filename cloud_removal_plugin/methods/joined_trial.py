@@ -84,10 +84,9 @@ def hide(runner: Runner, samples: Sequence[Observation], seed: tuple[int, ...]) 
         for area in areas:
             if area.sample == number:
                 chosen[area.rows, area.cols] = here.hidden[area.rows, area.cols]
-        clouds = here.clouds(obs)
-        chosen &= np.isfinite(clouds).all(axis=0)
         optical, cloud = obs.optical.copy(), obs.cloud.copy()
-        optical[0] = np.where(chosen, clouds, optical[0])
+        # a target that holds no numbers under its clouds shows the network none there, and none here
+        optical[0] = np.where(chosen, here.clouds(obs), optical[0])
         cloud[0] = np.where(chosen, np.float32(1), cloud[0])
         hidden.append(chosen)
         out.append(replace(obs, optical=optical, cloud=cloud))

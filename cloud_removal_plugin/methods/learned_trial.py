@@ -171,8 +171,10 @@ def parts_of(runner: Runner, obs: Observation) -> list[tuple[tuple[slice, slice]
 def _tried(
     runner: Runner, obs: Observation, hidden: np.ndarray, clouds: np.ndarray, pool: Executor | None
 ) -> tuple[np.ndarray, list[np.ndarray]] | None:
-    """Errors (C, n) and features of one window whose clear pixels ``hidden`` were covered by ``clouds`` (C, h, w)."""
-    hidden = hidden & np.isfinite(clouds).all(axis=0)
+    """Errors (C, n) and features of one window whose clear pixels ``hidden`` were covered by ``clouds`` (C, h, w).
+
+    The clouds are NaN where the target holds no numbers under them; then the network sees none here either.
+    """
     if not hidden.any():
         return None
     bands = list(runner.restored)

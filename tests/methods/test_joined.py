@@ -182,6 +182,25 @@ def test_networks_are_trained_on_the_scene_while_the_cost_is_bearable(land, monk
         assert ("networks" in made.fit([obs], seed=SEED).summary) == member
 
 
+def test_a_target_without_numbers_under_its_clouds_is_judged_all_the_same(land, weights: Path, monkeypatch) -> None:
+    """Products that come masked: the networks see nothing in the gap, and nothing where they are tried."""
+    obs, truth = land
+    optical = obs.optical.copy()
+    optical[0][:, obs.gap()] = np.nan
+    noise = np.random.default_rng(1).normal(0, 0.004, truth.shape)
+    seen = []
+
+    def answer(part, call):
+        seen.append(bool(np.isnan(part.optical[0][:, part.gap()]).all()))
+        return truth + noise
+
+    plays(monkeypatch, answer)
+    fitted, said = tried(replace(obs, optical=optical), weights)
+    assert not any("Too few pixels" in note for note in said)
+    assert isinstance(fitted, FittedJoined)
+    assert all(seen)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 3), st.floats(0.1, 3.0))
 def test_weights_are_shares(seed: int, networks: int, size: float) -> None:

@@ -287,6 +287,15 @@ def test_where_nothing_is_clear_the_error_is_unknown_and_said(weights: Path) -> 
     assert np.isfinite(with_head.fit([two], seed=SEED).restore(two).sigma).all()
 
 
+def test_the_error_is_known_where_the_clouds_hold_no_numbers(weights: Path) -> None:
+    obs = scene((120, 140), 1)
+    obs.optical[0][:, obs.gap()] = np.nan
+    fitted = prepared("dsen2cr_nosar", weights, obs).fit([obs], seed=SEED)
+    assert fitted.expected_rmse is not None
+    found = fitted.restore(obs)
+    assert np.isfinite(found.sigma[:, obs.gap()]).all()
+
+
 def test_missing_numbers_do_not_spread(weights: Path) -> None:
     obs = scene((150, 170), 3)
     obs.optical[:, :, :20, :30] = np.nan
