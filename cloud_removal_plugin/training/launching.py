@@ -86,7 +86,9 @@ class _Crew:
         return self._verdict()
 
     def _has_failed(self) -> bool:
-        return bool(self._failures) or any(process.exitcode for process in self._processes)
+        """Whether one has; a cancel is no failure, the leader may need long for its checkpoint then."""
+        kinds = [kind for _, kind, _ in self._failures if kind != Cancelled.__name__]
+        return bool(kinds) or any(process.exitcode for process in self._processes)
 
     def _listen(self, report: Report, log: Log, patience: float) -> None:
         """Takes what the processes have said so far."""
@@ -172,11 +174,18 @@ def _member(rank: int, count: int, values: Mapping[str, Any], meeting: str, told
         if not config.threads:
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
         team = join(rank, count, rank, config.device, meeting)
-        _, outcome = train(
-            config, lambda *what: told.put(("report", *what)), cancelled, lambda *what: told.put(("log", *what)), team
-        )
-        if team.leads:
-            told.put(("outcome", outcome))
+        try:
+            _, outcome = train(
+                config,
+                lambda *what: told.put(("report", *what)),
+                cancelled,
+                lambda *what: told.put(("log", *what)),
+                team,
+            )
+            if team.leads:
+                told.put(("outcome", outcome))
+        except Cancelled:  # of all at the same step
+            told.put(("failure", rank, Cancelled.__name__, ""))
         team.leave()
     except Exception as error:  # all of it is told to the process that started this one
         told.put(("failure", rank, type(error).__name__, str(error)))

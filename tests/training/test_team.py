@@ -166,6 +166,9 @@ def test_devices_in_the_settings_start_processes(settings, tmp_path: Path, capfd
 
 def test_what_several_processes_say_of_a_failure(settings) -> None:
     crew = launching._Crew(from_dict(settings()), 2)
+    for kind, failed in (("Cancelled", False), ("InputError", True)):
+        crew._failures = [(1, kind, "")]
+        assert crew._has_failed() is failed, "a cancel leaves the leader time for its checkpoint"
     for said, error, text in (
         ([(0, "RuntimeError", "connection closed"), (1, "OutputError", "the disk is full")], OutputError, "disk"),
         ([(1, "InputError", "second"), (0, "InputError", "first")], InputError, "first"),
