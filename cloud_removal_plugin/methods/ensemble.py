@@ -27,12 +27,11 @@ from .local_correction import component_head
 from .members import MARGIN, JointNetworks, SceneModel, WindowEstimator
 from .membrane import spread
 from .protocol import Fitted, Needs, Report
+from .sampling import draw_sample
 from .sigma import SigmaModel, fit_sigma, log_size, overall
 from .stack import stack_weights
 from .trial import (
-    EM_SAMPLES,
     Trial,
-    draw_sample,
     estimate_parts,
     fit_gaussians,
     fold_parts,
@@ -247,7 +246,7 @@ class SceneEnsemble:
             names = tuple(n for n in names if n != "networks") or ("gaussian",)
         local = self.name in LOCAL
         progress(0.05, "Fitting the Gaussian")
-        sample = draw_sample(frames, folds, step, EM_SAMPLES * 4 // 3, plan, np.random.default_rng([*seed, 21]))
+        sample = draw_sample(frames, folds, step, plan, np.random.default_rng([*seed, 21]))
         whole, models = fit_gaussians(sample, plan, pool)
         progress(0.4, "Simulating gaps")
         parts = fold_parts(frames, folds, step)

@@ -20,6 +20,8 @@ ROUNDS = 6
 """EM rounds: 2 lose up to 0.7 dB, 12 gain at most 0.2 dB."""
 NOISES = (1e-6, 1e-5, 1e-4, 1e-3)
 """Variances (reflectance squared) tried as noise of what is observed."""
+START_NOISE = 1e-5
+"""The noise with which the others are judged; the best of them is then fitted with."""
 CACHE = 600
 """Conditionals kept a model."""
 
@@ -61,6 +63,10 @@ class BlockGaussian:
         """Start of every block, and the end."""
         return np.concatenate(([0], np.cumsum(self.sizes)))
 
+    def with_noise(self, noise: float) -> BlockGaussian:
+        """The same mean and covariance under another noise."""
+        return BlockGaussian(self.mean, self.cov, noise, self.sizes)
+
     def rows(self, pattern: int) -> np.ndarray:
         """Variables that ``pattern`` sees."""
         bounds = self.bounds
@@ -93,9 +99,8 @@ def fit_gaussian(
     noise: float,
     rounds: int = ROUNDS,
     start: tuple[np.ndarray, np.ndarray] | None = None,
-    relearned: Sequence[int] = (),
 ) -> BlockGaussian:
-    """Fits mean and covariance.
+    """Fits mean and covariance; what each block owes to the others is learned anew in each round (:mod:`relearning`).
 
     Args:
         values: (V, n) reflectance and scaled radar; anything where a block is hidden.
@@ -104,82 +109,67 @@ def fit_gaussian(
         noise: variance added to the observed block.
         rounds: EM rounds.
         start: mean and covariance to start from; None: from the blocks that are seen.
-        relearned: blocks that many samples hide, see :mod:`relearning`.
 
     Returns:
         The model. Few samples are no error: the noise keeps the conditionals tame.
     """
     bounds = np.concatenate(([0], np.cumsum(sizes)))
-    groups_of = [_group(code, where, bounds) for code, where in groups(codes, 1 << 30)]
-    full = np.array(values, np.float64)
+    parts = groups(codes, 1 << 30)
+    stops = np.cumsum([len(where) for _, where in parts])
+    groups_of = [
+        _group(code, slice(stop - len(where), stop), bounds) for (code, where), stop in zip(parts, stops, strict=True)
+    ]
+    full = np.take(values, np.concatenate([where for _, where in parts]), axis=1).astype(np.float64)
     mean, cov = start if start is not None else _start(full, groups_of)
+    shown = np.array([[block in group.blocks for group in groups_of] for block in range(len(sizes))])
     for _ in range(rounds):
-        doubts = [_fill(full, group, mean, cov, noise) for group in groups_of]
-        mean, cov = _moments(full, groups_of, doubts)
-        if relearned:
-            total = Completed(full, mean, cov, noise)
-            for block in relearned:
-                showing = [(g, doubt) for g, doubt in zip(groups_of, doubts, strict=True) if block in g.blocks]
-                unknown = _summed(showing, len(mean))
-                relearn(mean, cov, slice(bounds[block], bounds[block + 1]), total, _places(showing), unknown)
+        completed = _complete(full, groups_of, mean, cov, noise)
+        mean, cov = completed.moments()
+        relearn(mean, cov, bounds, completed, shown, noise)
     return BlockGaussian(mean, cov, noise, tuple(int(s) for s in sizes))
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Samples of one pattern: which, the blocks that they see, observed and hidden variables."""
+    """Samples of one pattern: where they stand, the blocks that they see, observed and hidden variables."""
 
-    where: np.ndarray
+    where: slice
     blocks: frozenset[int]
     observed: np.ndarray
     hidden: np.ndarray
 
 
-def _group(code: int, where: np.ndarray, bounds: np.ndarray) -> _Group:
+def _group(code: int, where: slice, bounds: np.ndarray) -> _Group:
     blocks = bits(code, len(bounds) - 1)
     observed = np.concatenate([np.arange(bounds[b], bounds[b + 1]) for b in blocks] or [np.zeros(0, int)])
     return _Group(where, frozenset(blocks), observed, np.setdiff1d(np.arange(bounds[-1]), observed))
 
 
-def _fill(full: np.ndarray, group: _Group, mean: np.ndarray, cov: np.ndarray, noise: float) -> np.ndarray:
-    """Puts the conditional mean where a group's samples are hidden; returns the covariance that is left there."""
-    o, m = group.observed, group.hidden
-    if not len(m):
-        return np.zeros((0, 0))
-    observed = cov[np.ix_(o, o)] + noise * np.eye(len(o))
-    cross = cov[np.ix_(o, m)]
-    gain = np.linalg.solve(observed, cross) if len(o) else cross
-    full[np.ix_(m, group.where)] = mean[m, None] + gain.T @ (full[np.ix_(o, group.where)] - mean[o, None])
-    return cov[np.ix_(m, m)] - cross.T @ gain
+def _complete(
+    full: np.ndarray, groups_of: Sequence[_Group], mean: np.ndarray, cov: np.ndarray, noise: float
+) -> Completed:
+    """Expectation: puts the conditional mean where a pattern hides something; sums and products of every pattern."""
+    variables = len(mean)
+    total, square = np.empty((len(groups_of), variables)), np.empty((len(groups_of), variables, variables))
+    for index, group in enumerate(groups_of):
+        o, m = group.observed, group.hidden
+        x = full[:, group.where] - mean[:, None]
+        gain = np.zeros((len(o), len(m)))
+        if len(m) and len(o):
+            gain = np.linalg.solve(cov[np.ix_(o, o)] + noise * np.eye(len(o)), cov[np.ix_(o, m)])
+        x[m] = gain.T @ x[o]
+        total[index] = x.sum(axis=1)
+        np.matmul(x, x.T, out=square[index])
+        square[index][np.ix_(m, m)] += x.shape[1] * (cov[np.ix_(m, m)] - cov[np.ix_(o, m)].T @ gain)
+    count = np.array([float(group.where.stop - group.where.start) for group in groups_of])
+    return Completed(count, total, square, mean)
 
 
-def _summed(filled: Sequence[tuple[_Group, np.ndarray]], variables: int) -> np.ndarray:
-    """What is left unknown, summed over the samples of some groups: (V, V)."""
-    out = np.zeros((variables, variables))
-    for group, doubt in filled:
-        out[np.ix_(group.hidden, group.hidden)] += len(group.where) * doubt
-    return out
-
-
-def _places(filled: Sequence[tuple[_Group, np.ndarray]]) -> np.ndarray:
-    """Samples of some groups, indices."""
-    return np.concatenate([group.where for group, _ in filled] or [np.zeros(0, np.int64)])
-
-
-def _moments(full: np.ndarray, groups_of: list[_Group], doubts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and covariance of completed samples, with the covariance of what was filled in added."""
-    count = full.shape[1]
-    mean = full.mean(axis=1)
-    centred = full - mean[:, None]
-    cov = (centred @ centred.T + _summed(list(zip(groups_of, doubts, strict=True)), len(full))) / count
-    return mean, (cov + cov.T) / 2
-
-
-def _start(full: np.ndarray, groups_of: list[_Group]) -> tuple[np.ndarray, np.ndarray]:
+def _start(full: np.ndarray, groups_of: Sequence[_Group]) -> tuple[np.ndarray, np.ndarray]:
     """Means of what is seen; covariance with hidden values at their mean and the seen variances on the diagonal."""
     known = np.zeros(full.shape, bool)
     for group in groups_of:
-        known[np.ix_(group.observed, group.where)] = True
+        known[group.observed, group.where] = True
     count = np.maximum(known.sum(axis=1), 1)
     mean = np.where(known, full, 0).sum(axis=1) / count
     full -= mean[:, None]

@@ -1,71 +1,74 @@
-"""What a date that most samples hide owes to the others, learned from the samples that see it.
+"""What a date that many samples hide owes to the others, learned from the samples that see it.
 
 In expectation-maximisation a sample that hides a date votes for what the model believed of that date before. Where two
 thirds of the samples hide it, a third of the error goes in a round, and what six rounds leave of a wrong start costs up
-to 5 dB. So after each round the date's regression on the other blocks is learned anew with the hidden samples weighed
+to 5 dB. So after each round every date's regression on the others is learned anew with its hidden samples weighed
 down. That is a conditional maximisation (Meng and Rubin 1993, "Maximum likelihood estimation via the ECM algorithm",
 Biometrika 80) of p(date | others); p(others) stays as all samples say.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-PRIOR = 0.25
+PRIOR = 1.0
 """Hidden samples count together as this many samples a variable: what tames a date that few samples see."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Completed:
-    """Completed samples of a round.
+    """Samples with what they hide filled in, summed by pattern.
 
     Attributes:
-        full: float64 (V, n). noise: variance of what is observed.
-        mean: (V,), cov: (V, V), before any date is learned anew.
+        count: (G,) samples. total: (G, V), sums of their deviations from ``origin`` (V,).
+        square: (G, V, V), sums of products of these, with the covariance of what was filled in added.
     """
 
-    full: np.ndarray
-    mean: np.ndarray
-    cov: np.ndarray
-    noise: float
-    total: np.ndarray = field(init=False)
+    count: np.ndarray
+    total: np.ndarray
+    square: np.ndarray
+    origin: np.ndarray
 
-    def __post_init__(self) -> None:
-        self.mean = self.mean.copy()
-        self.total = self.cov * self.full.shape[1]
+    def moments(self, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (..., V) and covariance (..., V, V) with weights (..., G) of the patterns, all alike without."""
+        weights = np.ones(len(self.count)) if weights is None else weights
+        number = weights @ self.count
+        shift = weights @ self.total / number[..., None]
+        flat = weights @ self.square.reshape(len(self.count), -1)
+        cov = flat.reshape(*shift.shape, -1) / number[..., None, None] - shift[..., :, None] * shift[..., None, :]
+        return self.origin + shift, (cov + np.swapaxes(cov, -1, -2)) / 2
 
 
 def relearn(
-    mean: np.ndarray, cov: np.ndarray, own: slice, completed: Completed, shows: np.ndarray, unknown: np.ndarray
+    mean: np.ndarray, cov: np.ndarray, bounds: np.ndarray, completed: Completed, shown: np.ndarray, noise: float
 ) -> None:
-    """Replaces one block's dependence on the others, in place.
+    """Replaces the dependence of every block on the others, in place; all that is changed stays a covariance.
 
     Args:
-        mean: float64 (V,). cov: float64 (V, V); stays a covariance.
-        own: variables of the block.
-        completed: all samples of the round.
-        shows: indices of the samples that see the block. Where all or none do, nothing is to be done.
-        unknown: (V, V), what is left unknown of these samples, summed.
+        mean: float64 (V,). cov: float64 (V, V).
+        bounds: (B + 1,), first variable of every block, and the end.
+        completed: the samples of this round.
+        shown: bool (B, G), which block which pattern sees. Blocks that all or less than two samples see stay.
+        noise: variance of what is observed.
     """
-    variables, count = completed.full.shape
-    left = count - len(shows)
-    if not left or len(shows) < 2:
+    seen = shown @ completed.count
+    left = completed.count.sum() - seen
+    blocks = np.flatnonzero((left > 0) & (seen > 1))
+    if not len(blocks):
         return
-    weight = min(1.0, PRIOR * variables / left)
-    seen = completed.full[:, shows] - completed.mean[:, None]
-    inner = seen @ seen.T + unknown
-    number = len(shows) + weight * left
-    # deviations from the mean of all samples sum to zero: what the seen ones lack, the hidden ones hold
-    shift = (1 - weight) * seen.sum(axis=1) / number
-    moment = (inner + weight * (completed.total - inner)) / number - shift[:, None] * shift
-    rest = np.r_[0 : own.start, own.stop : variables]
-    among = moment[np.ix_(rest, rest)] + completed.noise * np.eye(len(rest))
-    cross = moment[rest, own]
-    slope = np.linalg.solve(among, cross)
-    residual = moment[own, own] - slope.T @ cross - cross.T @ slope + slope.T @ among @ slope
-    mean[own] += shift[own] - slope.T @ (shift[rest] + completed.mean[rest] - mean[rest])
-    joint = cov[np.ix_(rest, rest)] @ slope
-    cov[rest, own], cov[own, rest] = joint, joint.T
-    cov[own, own] = residual + slope.T @ joint
+    weight = np.minimum(1.0, PRIOR * len(mean) / left[blocks])
+    means, covs = completed.moments(np.where(shown[blocks], 1.0, weight[:, None]))
+    for block, centre, spread in zip(blocks, means, covs, strict=True):
+        own = slice(bounds[block], bounds[block + 1])
+        rest = np.r_[0 : own.start, own.stop : len(mean)]
+        among = spread[np.ix_(rest, rest)] + noise * np.eye(len(rest))
+        cross = spread[rest, own]
+        slope = np.linalg.solve(among, cross)
+        mean[own] = centre[own] + slope.T @ (mean[rest] - centre[rest])
+        joint = cov[np.ix_(rest, rest)] @ slope
+        cov[rest, own], cov[own, rest] = joint, joint.T
+        # with slope = inv(among) cross, what the regression leaves is spread - cross' slope
+        residual = spread[own, own] - cross.T @ slope
+        cov[own, own] = (residual + residual.T) / 2 + slope.T @ joint

@@ -16,17 +16,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .estimate import BATCH, least_group
-from .gaussian import BlockGaussian, fit_gaussian
+from .gaussian import NOISES, ROUNDS, START_NOISE, BlockGaussian, fit_gaussian
 from .patterns import bits, encode, fold_rare, groups
 from .series_block import BlockFrame, BlockPlan
 
 EM_SAMPLES = 5_000
-ROUNDS = 6
 FOLD_ROUNDS = 2
 """EM rounds of the models that never see one simulated gap; they start from the whole model."""
-NOISES = (1e-6, 1e-5, 1e-4, 1e-3)
-"""Variances (reflectance squared) tried as noise of what is observed."""
-START_NOISE = 1e-5
 COMPONENTS = 32
 """Principal components of the filled dates that local correction and networks look at."""
 MOST_PATTERNS = 256
@@ -42,6 +38,17 @@ class Sample:
     values: np.ndarray
     codes: np.ndarray
     fold: np.ndarray
+
+    def blind(self, number: int, plan: BlockPlan) -> tuple[np.ndarray, np.ndarray]:
+        """Values (V, n) and patterns (n,) for a model that must not know simulated gap ``number``.
+
+        Its pixels stay as those of a true gap do: the dates that are restored are hidden there, the others are not.
+        """
+        mine = self.fold == number
+        rows = np.concatenate((np.flatnonzero(~mine)[:EM_SAMPLES], np.flatnonzero(mine)))
+        restored = np.uint16(sum(1 << place for place in plan.restored))
+        codes = np.where(mine[rows], self.codes[rows] & ~restored, self.codes[rows])
+        return self.values[:, rows[codes > 0]], codes[codes > 0]
 
 
 @dataclass(frozen=True)
@@ -243,15 +250,15 @@ def fit_models(sample: Sample, plan: BlockPlan, pool: Executor | None) -> tuple[
     """The region's model and one for each simulated gap, which never saw that gap's pixels on any date."""
     run = map if pool is None else pool.map
 
-    def fit(rows: np.ndarray, rounds: int, start: tuple[np.ndarray, np.ndarray] | None) -> BlockGaussian:
-        seen, codes = sample.values[:, rows], sample.codes[rows]
-        return fit_gaussian(seen, codes, plan.sizes, START_NOISE, rounds, start, plan.restored)
+    def fit(
+        values: np.ndarray, codes: np.ndarray, rounds: int, start: tuple[np.ndarray, np.ndarray] | None
+    ) -> BlockGaussian:
+        return fit_gaussian(values, codes, plan.sizes, START_NOISE, rounds, start)
 
-    first = fit(np.arange(min(EM_SAMPLES, len(sample.codes))), ROUNDS, None)
+    first = fit(sample.values[:, :EM_SAMPLES], sample.codes[:EM_SAMPLES], ROUNDS, None)
 
     def fit_blind(number: int) -> BlockGaussian:
-        rows = np.flatnonzero(sample.fold != number)[:EM_SAMPLES]
-        return fit(rows, FOLD_ROUNDS, (first.mean, first.cov))
+        return fit(*sample.blind(number, plan), FOLD_ROUNDS, (first.mean, first.cov))
 
     numbers = [k for k in range(3) if (sample.fold == k).sum() >= 10 and (sample.fold != k).sum() >= 10]
     blind = list(run(fit_blind, numbers))

@@ -11,15 +11,14 @@ import numpy as np
 from .context import context
 from .estimate import Estimates, Head, evaluate, teach
 from .frame import Frame, Plan, ring
-from .gaussian import NOISES, ROUNDS, BlockGaussian, fit_gaussian
+from .gaussian import NOISES, ROUNDS, START_NOISE, BlockGaussian, fit_gaussian
 from .inpainting import distance
 from .local_correction import component_head
 from .members import local_ridge, network_rest
 from .membrane import spread
 from .networks import Network, train
-from .patterns import fold_rare
+from .sampling import Sample
 
-EM_SAMPLES = 6_000
 TRAINING = (20_000, 40_000)
 """Training pixels of the networks: in small regions and from 500 x 500 pixels on."""
 STACK_SAMPLES = 12_000
@@ -30,15 +29,6 @@ NONE = -2
 """The fold that no pixel belongs to."""
 COMPONENTS = 6
 """Components on which residuals of more than eight bands are continued."""
-
-
-@dataclass
-class Sample:
-    """Clear pixels of all frames for the Gaussian: values (V, n), codes (n,), folds (n,)."""
-
-    values: np.ndarray
-    codes: np.ndarray
-    fold: np.ndarray
 
 
 @dataclass
@@ -66,58 +56,35 @@ class FoldPart:
     surroundings: np.ndarray | None = None
 
 
-def draw_sample(
-    frames: Sequence[Frame], folds: Sequence[np.ndarray], step: int, most: int, plan: Plan, rng: np.random.Generator
-) -> Sample:
-    """Up to ``most`` clear pixels of all frames, in random order."""
-    places = [np.argwhere(frame.clear[::step, ::step]) for frame in frames]
-    owner = np.repeat(np.arange(len(frames)), [len(p) for p in places])
-    chosen = rng.permutation(len(owner))[:most]
-    everything = np.concatenate(places) if len(owner) else np.zeros((0, 2), int)
-    values = np.zeros((sum(plan.sizes), len(chosen)), np.float32)
-    codes = np.zeros(len(chosen), np.uint16)
-    fold = np.zeros(len(chosen), np.int8)
-    for number, frame in enumerate(frames):
-        mine = np.flatnonzero(owner[chosen] == number)
-        rows, cols = everything[chosen[mine]].T
-        pixels = rows * step * frame.shape[1] + cols * step
-        values[:, mine] = np.concatenate((frame.gather(pixels), frame.target[:, pixels]))
-        codes[mine] = frame.codes(pixels)
-        fold[mine] = folds[number][rows, cols]
-    blocks = len(plan.sizes) - 1
-    least = max(6, len(chosen) // 250)
-    codes = fold_rare(codes, plan.worth, least, 64) | np.uint16(1 << blocks)
-    return Sample(values, codes, fold)
-
-
 def fit_gaussians(sample: Sample, plan: Plan, pool: Executor | None) -> tuple[BlockGaussian, list[BlockGaussian]]:
     """The region's Gaussian and one for each simulated gap that never saw it; noise by the first gap."""
     run = map if pool is None else pool.map
     numbers = [k for k in range(3) if (sample.fold == k).sum() >= 10]
+    start = None
 
     def fit(task: tuple[int, float, int]) -> BlockGaussian:
         number, noise, rounds = task
-        rows = np.flatnonzero(sample.fold != number)[:EM_SAMPLES]
-        return fit_gaussian(sample.values[:, rows], sample.codes[rows], plan.sizes, noise, rounds, start)
+        return fit_gaussian(*sample.blind(number), plan.sizes, noise, rounds, start)
 
-    start = None
-    first = fit((NONE, NOISES[1], ROUNDS))
     if not numbers:
         return fit((NONE, NOISES[2], ROUNDS)), []
+    first = fit((NONE, START_NOISE, ROUNDS))
     start = (first.mean, first.cov)
-    tried = list(run(fit, [(numbers[0], noise, WARM_ROUNDS) for noise in NOISES]))
+    tried = fit((numbers[0], START_NOISE, WARM_ROUNDS))
     rows = np.flatnonzero(sample.fold == numbers[0])
-    best = int(np.argmin([_score(model, sample, rows) for model in tried]))
-    tasks = [(k, NOISES[best], WARM_ROUNDS) for k in numbers[1:]]
-    others = list(run(fit, tasks if best == 1 else [(NONE, NOISES[best], WARM_ROUNDS), *tasks]))
-    return (first if best == 1 else others.pop(0)), [tried[best], *others]
+    noise = min(NOISES, key=lambda noise: _score(tried.with_noise(noise), sample, rows))
+    others = [(k, noise, WARM_ROUNDS) for k in numbers[1:]]
+    if noise == START_NOISE:
+        return first, [tried, *run(fit, others)]
+    whole, *blind = run(fit, [(NONE, noise, WARM_ROUNDS), (numbers[0], noise, WARM_ROUNDS), *others])
+    return whole, blind
 
 
 def _score(model: BlockGaussian, sample: Sample, rows: np.ndarray) -> float:
     """Mean squared error of the target at samples that the model has not seen."""
     bands = model.sizes[-1]
     total = 0.0
-    blind = sample.codes[rows] & np.uint16((1 << (len(model.sizes) - 1)) - 1)
+    blind = sample.codes[rows] & ~sample.target
     for pattern in np.unique(blind):
         where = rows[blind == pattern]
         given = model.conditional(int(pattern))
