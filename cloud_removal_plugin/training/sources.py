@@ -73,30 +73,32 @@ def open_part(
     if name == "scenes":
         as_wanted = {"crop": 0, "windows": 1, "augment": False} if whole else {}
         return _scenes(data, root, part, {"seed": seed, "crop": crop, **options, **as_wanted})
-    splits = SPLITS.get(name, {})
-    if name == "filelist" and "file_list" not in options:
-        splits = {"train": "all"}
+    splits = {"train": "all"} if name == "filelist" and "file_list" not in options else SPLITS.get(name, {})
     divided = "validation" not in splits and not any(key in data.get("validation", {}) for key in OTHER_DATA)
     split = splits.get("train" if divided and part == "validation" else part, "")
     if not split and "split" not in options:
         raise InputError(
             f"The data set '{name}' has no part '{part}'; name a split or other files under [data.{part}]."
         )
-    options.setdefault("split", split)
-    if name == "m3rcr":
-        options.setdefault("crop", 300)
-    if name in SERIES:
-        options.setdefault("augment", augment)
-    if name in (*SERIES, "m3rcr", "sen12mscrts"):
-        options.setdefault("seed", seed)
-    try:
-        reader = reader_of(name)(root, **options)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"The data set '{name}' does not take these options ({error}).") from error
+    reader = _reader(name, root, {"split": split, **_habits(name, seed, augment), **options})
     if not divided or part == "test":
         return reader
     held = held_out_groups([reader.group_of(i) for i in range(len(reader))], data.get("held_out") or ())
     return Part(reader, held, part == "validation")
+
+
+def _habits(name: str, seed: int, augment: bool) -> dict[str, Any]:
+    """Options that a training gives a reader unless the table does."""
+    found: dict[str, Any] = {"augment": augment} if name in SERIES else {}
+    found |= {"seed": seed} if name in (*SERIES, "m3rcr", "sen12mscrts") else {}
+    return found | ({"crop": 300} if name == "m3rcr" else {})
+
+
+def _reader(name: str, root: str, options: dict[str, Any]) -> Any:
+    try:
+        return reader_of(name)(root, **options)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The data set '{name}' does not take these options ({error}).") from error
 
 
 def _scenes(data: Mapping[str, Any], root: str, part: str, options: dict[str, Any]) -> ScenesDataset:
