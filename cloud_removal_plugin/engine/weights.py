@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import Cancelled, CloudRemovalError, InputError, OutputError
 from ..methods.registry import networks
+from ..methods.starter import NAME as STARTER
 from ..models.records import RECORDS, Record
 from ..weights.folder import find, others, publish, weights_folder
 from ..weights.known import of_network
@@ -112,7 +113,8 @@ def list_models(job: Job, report: Report, log: Log) -> Result:
     folder = folder_of(job)
     rows = [_row(entry, folder) for entry in RECORDS.values()]
     there = sum(row[4].startswith("there") for row in rows)
-    lines = [f"Weights folder: {folder}", f"Networks: {len(rows)}, with weights: {there}"]
+    rows.append(_starter(folder))
+    lines = [f"Weights folder: {folder}", f"Published networks: {len(rows) - 1}, with weights: {there}"]
     for row in rows:
         lines += ["", *(f"{name}: {value}" for name, value in zip(_COLUMNS, row, strict=True))]
     if job.output:
@@ -148,6 +150,40 @@ def _row(entry: Record, folder: Path) -> tuple[str, ...]:
         entry.licence,
         figures,
     )
+
+
+def _starter(folder: Path) -> tuple[str, ...]:
+    """The plugin's own network, which no paper published."""
+    figures = "none"
+    try:
+        stored = find(STARTER, folder)
+        state = "not there" if stored is None else f"there: {stored.path.name}, made by {stored.source}"
+        if stored is not None:
+            figures = _left_out(json.loads(stored.facts.get("figures", "{}")))
+    except (CloudRemovalError, ValueError) as error:
+        state = f"damaged: {error}"
+    return (
+        STARTER,
+        "Starter; ours, for METHOD=auto and one date alone, see docs/training.md",
+        "Sentinel-2; 3 to 13 bands, radar (VV and VH) where there is some; 1 date",
+        "10 m",
+        state,
+        "ships with the plugin",
+        "that of the plugin; made from Copernicus Sentinel data and SEN12MS-CR (CC BY 4.0)",
+        figures,
+    )
+
+
+def _left_out(figures: dict[str, dict[str, float]]) -> str:
+    """PSNR and mean absolute error beside the plain baselines."""
+    names = {"starter": "starter", "detect_and_mean": "detected clouds filled with the mean", "mean_fill": "mean",
+             "input": "input"}  # fmt: skip
+    parts = [
+        f"{title} {figures[name]['psnr']:.1f} dB, {figures[name]['mae']:.3f}"
+        for name, title in names.items()
+        if name in figures
+    ]
+    return f"regions left out of the training: {'; '.join(parts)}" if parts else "none"
 
 
 def needs(entry: Record) -> str:

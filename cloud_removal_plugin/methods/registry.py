@@ -84,15 +84,15 @@ def create(name: str, weights: Path | None = None, memory_mb: int = 0, ensemble:
         name: one of :func:`names`, :func:`networks` or :func:`pipelines`.
         weights: folder of the networks' weights, None = the analyst's.
         memory_mb: what the job may use in MiB, 0 = a default; networks choose their windows by it.
-        ensemble: networks that may join "auto", see :class:`cloud_removal_plugin.methods.joined.JoinedEnsemble`.
+        ensemble: networks that may join "auto", see :class:`cloud_removal_plugin.methods.alone.AloneOrJoined`.
 
     Raises:
         InputError: no method, or no network, has that name.
     """
     if name == AUTO:
-        from .joined import JoinedEnsemble
+        from .alone import AloneOrJoined
 
-        return JoinedEnsemble(weights, memory_mb, ensemble)
+        return AloneOrJoined(weights, memory_mb, ensemble)
     if name in _METHODS:
         return _METHODS[name]()
     if name in _PIPELINES:

@@ -1,9 +1,10 @@
 """The starter network: one cloudy date of any of 13 bands, radar where there is some, to one clear image.
 
-Ours, and small: what ships so that a single date without any checkpoint also works. A context network sees the
-image at a quarter of its resolution and says what the surface is probably like; a network of single pixels then
-decides, band by band, how much of the pixel as it is seen to keep. So clear pixels stay sharp, and under thick
-clouds the answer is smooth.
+Ours, and tiny, because some twenty image pairs teach a large one nothing that holds elsewhere. What is known is built
+in: a small network of single pixels says, band by band, how far a pixel shows the ground, and how much haze or shadow
+to take off; trusted pixels are spread through the others from fine to coarse (normalised convolution, Knutsson and
+Westin 1993); where nothing is trusted the answer is the mean of the training images, moved by the radar. Training
+finds the trust and how much each scale counts. ``methods/starter.py`` computes the same without PyTorch.
 """
 
 from __future__ import annotations
@@ -13,117 +14,140 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..bands import SENTINEL2_L1C
+from .starter_facts import BANDS, BASIS, CUES, HIDDEN, KEPT, MEAN, POOL, RADAR_MEAN, RADAR_SPREAD, RAYLEIGH, SPREAD
 
-BANDS = len(SENTINEL2_L1C)
-RADAR = 2
-SHRINK = 4
-MEAN = (0.1398, 0.1201, 0.1090, 0.1025, 0.1254, 0.1925, 0.2239, 0.2160, 0.2414, 0.0947, 0.0052, 0.1839, 0.1179)
-SPREAD = 0.1
-"""Reflectance by which deviations from the mean are divided."""
-RADAR_MEAN, RADAR_SPREAD = (-11.0, -18.0), 6.0
-MOST = 1.6
-"""Brighter reflectance is limited to this: nothing under it can be told."""
-SIZE_MULTIPLE = 16
+FEATURES = 2 * BANDS + 13
+SIZE_MULTIPLE = 64
+_PLACE = {name: index for index, name in enumerate(SENTINEL2_L1C)}
 
 
-class _Pointwise(nn.Conv2d):
-    """A 1x1 convolution as a matrix product, which is twice as fast on one thread."""
-
-    def __init__(self, channels: int, out: int) -> None:
-        super().__init__(channels, out, 1)
+class _Pointwise(nn.Linear):
+    """A linear map of the channels of every pixel."""
 
     def forward(self, x: Tensor) -> Tensor:
-        flat = torch.matmul(self.weight.flatten(1), x.flatten(2)) + self.bias[:, None]
-        return flat.unflatten(2, x.shape[2:])
-
-
-class _Block(nn.Module):
-    """Pre-activated residual block: norm, GELU, 3x3, GELU, 3x3."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.GroupNorm(8, width)
-        self.first = nn.Conv2d(width, width, 3, padding=1, groups=4)
-        self.mix = _Pointwise(width, width)
-        self.second = nn.Conv2d(width, width, 3, padding=1, groups=4)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.gelu(self.mix(F.gelu(self.first(self.norm(x))))))
+        weight = self.weight[None].expand(len(x), -1, -1)
+        return torch.baddbmm(self.bias[None, :, None], weight, x.flatten(2)).unflatten(2, x.shape[2:])
 
 
 class Starter(nn.Module):
     """The network.
 
     Args:
-        widths: of the three scales, a quarter, an eighth and a sixteenth of the resolution; multiples of 8.
-        context: planes that the context hands to every pixel.
-        hidden: width of the network of single pixels.
+        mean: (13,), mean reflectance of clear images; None = that of all training images.
+        covariance: (13, 13), of pixels with and without clouds, by which bands that are not there are guessed.
     """
 
-    def __init__(self, widths: tuple[int, int, int] = (64, 96, 128), context: int = 24, hidden: int = 48) -> None:
+    def __init__(self, mean: Tensor | None = None, covariance: Tensor | None = None) -> None:
         super().__init__()
-        a, b, c = widths
-        seen = 2 * BANDS + RADAR + 1
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, BANDS, 1, 1), persistent=False)
-        self.register_buffer("radar_mean", torch.tensor(RADAR_MEAN).view(1, RADAR, 1, 1), persistent=False)
-        self.enter = nn.Conv2d(2 * (BANDS + RADAR) + seen, a, 3, padding=1)
-        self.scale1, self.scale2, self.scale3 = _Block(a), _Block(b), nn.Sequential(_Block(c), _Block(c))
-        self.down1, self.down2 = nn.Conv2d(a, b, 2, stride=2), nn.Conv2d(b, c, 2, stride=2)
-        self.overall = nn.Sequential(nn.Linear(2 * c, c), nn.GELU(), nn.Linear(c, c))
-        self.up2, self.up1 = _Pointwise(c, b), _Pointwise(b, a)
-        self.back2, self.back1 = _Block(b), _Block(a)
-        self.leave = _Pointwise(a, BANDS + context)
-        self.pixel = nn.Sequential(
-            _Pointwise(seen + BANDS + context, hidden), nn.GELU(), _Pointwise(hidden, hidden), nn.GELU(),
-            _Pointwise(hidden, 2 * BANDS),
-        )  # fmt: skip
-        nn.init.zeros_(self.pixel[-1].weight)
-        nn.init.zeros_(self.pixel[-1].bias)
+        self.register_buffer("mean", torch.tensor(MEAN) if mean is None else mean.float())
+        self.register_buffer("covariance", 0.01 * torch.eye(BANDS) if covariance is None else covariance.float())
+        self.first, self.second = _Pointwise(FEATURES, HIDDEN), _Pointwise(HIDDEN, HIDDEN)
+        self.third = _Pointwise(HIDDEN, BANDS + 3)
+        self.radar = _Pointwise(4, BANDS)
+        for layer in (self.third, self.radar):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        nn.init.constant_(self.third.bias[BANDS:], -4.0)
+        self.trust = nn.Parameter(torch.tensor([1.5, -5.0]))
+        # the weight of what is coarser: of the mean, of windows of 64, 16 and 4 pixels, of all that is spread
+        self.stiffness = nn.Parameter(torch.tensor([0.15, 0.03, 0.05, 0.1, 0.1]).log())
+        self.basis = nn.Parameter(torch.tensor((BASIS, tuple(-value / SPREAD for value in MEAN))))
 
-    def _context(self, seen: Tensor, planes: Tensor) -> Tensor:
-        """What surrounds every pixel: (B, 13 + context, H, W)."""
-        mean = F.avg_pool2d(seen, SHRINK)
-        # the darkest of a few pixels is the one that clouds have touched least
-        spread = (F.avg_pool2d(planes**2, SHRINK) - F.avg_pool2d(planes, SHRINK) ** 2).clamp(min=0).sqrt()
-        least = -F.max_pool2d(-planes, SHRINK)
-        x1 = self.scale1(self.enter(torch.cat((mean, spread, least), 1)))
-        x2 = self.scale2(self.down1(x1))
-        x3 = self.scale3(self.down2(x2))
-        both = torch.cat((x3.mean((2, 3)), x3.amax((2, 3))), 1)
-        x3 = x3 + self.overall(both)[:, :, None, None]
-        x2 = self.back2(x2 + _grown(self.up2(x3), x2))
-        x1 = self.back1(x1 + _grown(self.up1(x2), x1))
-        return _grown(self.leave(x1), seen)
+    def _complete(self, optical: Tensor, present: Tensor) -> Tensor:
+        """Deviation from the mean (B, 13, H, W); bands that are not there as the others let expect."""
+        there = torch.diag_embed(present)
+        rest = torch.eye(BANDS, device=optical.device) - there
+        spread = self.covariance + 1e-4 * torch.diag(torch.diag(self.covariance))
+        gain = rest @ spread @ there @ torch.linalg.inv(there @ spread @ there + rest) + there
+        x = (optical.clamp(0, 1.6) - self.mean[:, None, None]) * present[:, :, None, None]
+        return torch.bmm(gain, x.flatten(2)).unflatten(2, x.shape[2:])
 
-    def forward(self, optical: Tensor, present: Tensor, radar: Tensor, has_radar: Tensor) -> Tensor:
+    def forward(
+        self, optical: Tensor, present: Tensor, radar: Tensor, has_radar: Tensor, hidden: Tensor, has_mask: Tensor
+    ) -> Tensor:
         """Restores an image.
 
         Args:
             optical: (B, 13, H, W), reflectance in the order of ``SENTINEL2_L1C``, anything finite where a band is
-                not there; H and W are multiples of 16.
+                not there; H and W are multiples of 64.
             present: (B, 13), 1 = the band is there.
             radar: (B, 2, H, W), VV and VH in dB, anything finite where there is none.
             has_radar: (B,), 1 = there is radar.
+            hidden: (B, H, W), 1 = a mask calls the pixel hidden; anything finite where there is no mask.
+            has_mask: (B,), 1 = there is a mask; else the network finds clouds by itself.
 
         Returns:
             (B, 13, H, W), reflectance; bands that are not there are guesses that nothing was trained on.
         """
-        there, heard = present[:, :, None, None], has_radar[:, None, None, None]
-        x = (optical.clamp(0, MOST) - self.mean) / SPREAD * there
-        # clouds are up to ten times as far from the mean as the ground: logarithms keep both in reach
-        shown = torch.asinh(x)
-        echo = ((radar - self.radar_mean) / RADAR_SPREAD).clamp(-3, 3) * heard
-        planes = torch.cat((shown, echo), 1)
-        size = (-1, -1, *optical.shape[2:])
-        seen = torch.cat((planes, there.expand(size), heard.expand(size)), 1)
-        context = self._context(seen, planes)
-        guess = context[:, :BANDS]
-        keep, shift = self.pixel(torch.cat((seen, context), 1)).split(BANDS, 1)
-        keep = torch.sigmoid(keep)
-        return self.mean + SPREAD * (keep * x + (1 - keep) * guess + shift)
+        size = optical.shape[2:]
+        x = self._complete(optical, present)
+        reflectance = x + self.mean[:, None, None]
+        out, cloud, near = self._pixels(x, reflectance, present, hidden, has_mask)
+        logit = out[:, :BANDS] + (self.trust[0] + self.trust[1] * torch.maximum(cloud, 0.5 * near))
+        trust = torch.sigmoid(logit)
+        haze = F.softplus(out[:, BANDS:])
+        rayleigh = x.new_tensor(RAYLEIGH)[:, None, None]
+        x = x + haze[:, 2:] * (reflectance - rayleigh)
+        veil = torch.bmm(self.basis.t()[None].expand(len(x), -1, -1), haze[:, :2].flatten(2))
+        x = x - SPREAD * veil.unflatten(2, size)
+        level = _grown(self._heard(radar, has_radar), size)
+        found = self._spread(trust, x - level) + level
+        kept = 1.0 if self.training else KEPT
+        return self.mean[:, None, None] + kept * found
+
+    def _pixels(
+        self, x: Tensor, reflectance: Tensor, present: Tensor, hidden: Tensor, has_mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What the network of single pixels says (B, 16, H, W), cloud and cloud nearby (B, 1, H, W)."""
+        size = x.shape[2:]
+        shown = (x / SPREAD).clamp(-2, 5)
+        cues = self._cues(reflectance)
+        masked = has_mask[:, None, None, None]
+        cloud = torch.where(masked > 0, hidden[:, None], cues[:, :1])
+        pooled = F.avg_pool2d(shown, POOL)
+        rough = (F.avg_pool2d(shown[:, 1:2] ** 2, POOL) - pooled[:, 1:2] ** 2).clamp(min=0).sqrt()
+        near = F.avg_pool2d(F.max_pool2d(cloud, POOL), 5, 1, 2, count_include_pad=False)
+        around = _grown(torch.cat((pooled, rough, near), 1), size)
+        infrared = shown[:, (_PLACE["nir08"], _PLACE["swir16"])].mean((2, 3))
+        scene = torch.cat((cloud.mean((2, 3)), infrared, (1 - present.mean(1))[:, None], has_mask[:, None]), 1)
+        scene = scene[:, :, None, None].expand(-1, -1, *size)
+        seen = torch.cat((shown, cues, cloud, around, scene), 1)
+        first = F.relu(self.first(seen))
+        return self.third(first + F.relu(self.second(first))), cloud, around[:, -1:]
+
+    def _cues(self, reflectance: Tensor) -> Tensor:
+        """Cloud by the rules, haze, colour, snow and cirrus (B, 5, H, W); see ``clouds/rules.py``."""
+        blue, green, red = (reflectance[:, _PLACE[name]] - CUES[name] for name in ("blue", "green", "red"))
+        swir, cirrus = reflectance[:, _PLACE["swir16"]], reflectance[:, _PLACE["cirrus"]]
+        haze = blue - 0.5 * red
+        visible = torch.stack((blue, green, red), 1).clamp(min=0.005)
+        colour = ((visible.amax(1) - visible.amin(1)) / visible.mean(1)).clamp(0, 1.5)
+        snow = ((green - swir) / (green + swir).clamp(min=0.02)).clamp(-1, 1)
+        logit = -2.9 + 26 * blue.clamp(max=0.35) + 13.4 * haze.clamp(-0.05, 0.2) - 2.9 * colour.clamp(max=1.2)
+        logit = logit + 1.8 * snow.clamp(-0.7, -0.1) + 227 * (cirrus - 0.003).clamp(0, 0.03)
+        return torch.stack((torch.sigmoid(logit), 10 * haze, colour, snow, (30 * cirrus).clamp(max=3)), 1)
+
+    def _heard(self, radar: Tensor, has_radar: Tensor) -> Tensor:
+        """Deviation from the mean that the radar lets expect, at a quarter of the resolution."""
+        heard = has_radar[:, None, None, None]
+        echo = ((radar - radar.new_tensor(RADAR_MEAN)[:, None, None]) / RADAR_SPREAD).clamp(-3, 3) * heard
+        echo = F.avg_pool2d(echo, 4)
+        both = torch.cat((echo, echo[:, :1] * echo[:, 1:], echo[:, 1:] - echo[:, :1]), 1)
+        return 0.05 * heard * self.radar(both)
+
+    def _spread(self, trust: Tensor, x: Tensor) -> Tensor:
+        """Trusted deviations, spread through the others from coarse to fine."""
+        stiff = self.stiffness.exp()
+        levels = [(F.avg_pool2d(trust * x, 4), F.avg_pool2d(trust, 4))]
+        for _ in range(2):
+            levels.append(tuple(F.avg_pool2d(part, 4) for part in levels[-1]))
+        found = (trust * x).mean((2, 3), keepdim=True) / (trust.mean((2, 3), keepdim=True) + stiff[0])
+        for place, parts in enumerate(reversed(levels)):
+            total, weight = (F.avg_pool2d(part, 3, 1, 1, count_include_pad=False) for part in parts)
+            coarse = _grown(found, total.shape[2:])
+            found = (total + stiff[1 + place] * coarse) / (weight + stiff[1 + place])
+        return (trust * x + stiff[4] * _grown(found, x.shape[2:])) / (trust + stiff[4])
 
 
-def _grown(values: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(values, size=like.shape[2:], mode="bilinear", align_corners=False)
+def _grown(values: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
+    return F.interpolate(values, size=tuple(size), mode="bilinear", align_corners=False)

@@ -59,7 +59,7 @@ def test_import_and_list(qgis_process, checkpoint: Path, tmp_path: Path) -> None
     results = json.loads(done.stdout)["results"]
     assert results["WITH_WEIGHTS"] == 1
     assert "Weights: there: dsen2cr.safetensors, imported from CR_net.pth" in results["REPORT"]
-    assert table.read_text(encoding="utf-8").count("<tr>") == len(NETWORKS)  # the head, and all but auto
+    assert table.read_text(encoding="utf-8").count("<tr>") == len(NETWORKS) + 1  # head, starter, no auto
 
 
 def test_the_job_that_is_handed_down(provider, engine, context, feedback, checkpoint: Path, monkeypatch) -> None:

@@ -1,7 +1,8 @@
-"""The starter network and its recipe."""
+"""The starter network's trained form and its recipe."""
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -19,43 +20,86 @@ from tests.datasets.conftest import write_patch
 
 
 @pytest.fixture
-def pairs(tmp_path: Path):
+def pairs(tmp_path: Path) -> list[starter.Place]:
     folder = tmp_path / "large"
-    for number in range(5):
+    for number in range(3):
         write_patch(folder / f"roi{number}_p1_s2_clear.tif", 13, number, edge=128)
         write_patch(folder / f"roi{number}_p1_s2_cloudy.tif", 13, 10 + number, edge=128)
         write_patch(folder / f"roi{number}_p1_s1.tif", 2, 20 + number, "float32", 128)
-    return scenes_of_folder(folder)
+    return starter.places(scenes_of_folder(folder))
 
 
-def test_size_and_what_is_not_there_changes_nothing() -> None:
+def test_what_is_not_there_changes_nothing() -> None:
     torch.manual_seed(0)
     network = Starter().eval()
-    assert 300_000 <= sum(p.numel() for p in network.parameters()) <= 600_000
-    optical, radar = torch.rand(1, 13, 48, 32), -20 * torch.rand(1, 2, 48, 32)
+    for parameter in network.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    optical, radar, hidden = torch.rand(1, 13, 64, 64), -20 * torch.rand(1, 2, 64, 64), torch.rand(1, 64, 64)
     present = torch.tensor([[float(name in starter.SUBSETS[1]) for name in SENTINEL2_L1C]])
+    no = torch.zeros(1)
     with torch.no_grad():
-        one = network(optical, present, radar, torch.zeros(1))
+        one = network(optical, present, radar, no, hidden, no)
         there = present.bool()[0]
-        assert one.shape == (1, 13, 48, 32)
+        assert one.shape == (1, 13, 64, 64)
         optical[:, ~there] = 7.0
-        radar = radar + 9
-        torch.testing.assert_close(network(optical, present, radar, torch.zeros(1))[:, there], one[:, there])
-        assert not torch.allclose(network(optical, present, radar, torch.ones(1)), one)
+        again = network(optical, present, radar + 9, no, 1 - hidden, no)
+        torch.testing.assert_close(again[:, there], one[:, there])
+        assert not torch.allclose(network(optical, present, radar, no + 1, hidden, no), one)
+        assert not torch.allclose(network(optical, present, radar, no, hidden.round(), no + 1), one)
 
 
-def test_the_recipe_is_seeded_and_leaves_whole_regions_out(pairs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_untrained_it_keeps_what_is_clear_and_fills_the_rest() -> None:
+    network = Starter().train()  # what is kept of a deviation is cut only after the training
+    truth = network.mean[None, :, None, None] + 0.05 * torch.ones(1, 13, 64, 64)
+    optical, hidden = truth.clone(), torch.zeros(1, 64, 64)
+    optical[..., 20:40, 20:40] = 0.9
+    hidden[..., 18:42, 18:42] = 1
+    with torch.no_grad():
+        found = network(optical, torch.ones(1, 13), torch.zeros(1, 2, 64, 64), torch.zeros(1), hidden, torch.ones(1))
+    error, before = (image - truth for image in (found, optical))
+    assert error.abs()[..., :12, :].mean() < 0.02
+    assert error.abs()[..., 25:35, 25:35].mean() < 0.5 * before[..., 25:35, 25:35].mean()
+
+
+def test_a_step_lowers_the_loss_it_is_made_of() -> None:
+    truth, present = torch.full((2, 13, 64, 64), 0.2), torch.ones(2, 13)
+    off = [starter.loss_of(truth + error, truth, present) for error in (0.0, 0.01, 0.1)]
+    assert off[0] < off[1] < off[2]
+    wrong = truth.clone()
+    wrong[:, 5] = 3.0
+    present[:, 5] = 0
+    assert abs(starter.loss_of(wrong, truth, present) - off[0]) < 0.01, "a band that is not there counts"
+
+
+def test_the_recipe_is_seeded_and_learns(pairs: list[starter.Place]) -> None:
+    one, other = (starter.fit(pairs, pairs[:1], pairs[1:], 2) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values()))
+    fresh = starter.start(pairs, pairs[:1]).state_dict()
+    assert not torch.equal(one.state_dict()["third.weight"], fresh["third.weight"])
+
+
+def test_regions_stay_together(pairs: list[starter.Place]) -> None:
     parts = starter.folds(pairs, 2)
     assert parts[0] & parts[1] == set()
-    assert parts[0] | parts[1] == {scene.group for scene in pairs}
-    monkeypatch.setattr(starter, "CROP", 32)
-    one, other = (starter.fit(pairs, [], 2) for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values()))
-    examples = starter.whole_examples(pairs[:2])
-    restored = [starter.restore(one, example) for example in examples]
-    found = starter.measure(restored, [example.target for example in examples])
-    errors = np.stack([a - e.target for a, e in zip(restored, examples)])
-    assert found.mae == pytest.approx(float(np.abs(errors).mean()), rel=1e-4)
-    few = starter.restore(one, examples[0], starter.SUBSETS[3], radar=False)
-    assert np.isfinite(few).all()
-    assert not np.array_equal(few, restored[0])
+    assert parts[0] | parts[1] == {place.region for place in pairs}
+    assert all(region.startswith("roi") for region in parts[0])
+
+
+def test_figures() -> None:
+    found = starter.measure([np.full((2, 4, 4), 0.1), np.full((2, 4, 4), 0.2)], [np.zeros((2, 4, 4))] * 2)
+    assert found.mae == pytest.approx(0.15)
+    assert found.psnr == pytest.approx((20 - 20 * np.log10(0.2)) / 2)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tools") is None, reason="not a checkout")
+def test_weights_ship_only_where_every_promise_is_kept() -> None:
+    from tools.train_starter import PROMISES, verdict
+
+    names = {name for mine, others in PROMISES for name in (mine, *others)}
+    figures = {name: {"psnr": 20.0, "mae": 0.05} for name in names}
+    assert "not better" in verdict(figures)
+    for mine, _ in PROMISES:
+        figures[mine] = {"psnr": 21.0, "mae": 0.04}
+    assert verdict(figures) == ""
+    figures["gap_scene"]["mae"] = 0.03
+    assert verdict(figures) == "gap_scene_and_starter is not better than gap_scene"
