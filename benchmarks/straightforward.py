@@ -66,7 +66,7 @@ def straightforward() -> Iterator[None]:
     """Inside, networks compute the straightforward way."""
     with ExitStack() as stack:
         for owner, name, new in (
-            (winograd, "_may_be_fast", lambda x, weight: False),
+            (winograd, "_is_faster", lambda x, weight: False),
             (local_fusion.FilterGenerator, "warp", _warp),
             (window_attention, "_attention_for", lambda x: _attention),
             (utilise, "per_frame", _twice),

@@ -301,7 +301,7 @@ def _facts_of(obs: Observation) -> SceneFacts:
 
 def _kernel_notes(record: Record, device: str, cancelled: Callable[[], bool] | None) -> list[str]:
     """Has the compiled kernel ready before the windows start; says so where a network that gains must do without."""
-    if device != "cpu" or record.module not in ("dsen2cr", "glfcr", "aligncr"):
+    if device != "cpu" or record.module in ("uncrtaints", "utilise"):
         return []
     found = ext.load(cancelled=cancelled or (lambda: False))
     return [] if found.compiled else [found.sentence]

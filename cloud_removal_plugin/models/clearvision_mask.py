@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .tuacr_blocks import pad_to
+from .winograd import Conv3x3
 
 
 class DoubleConv(nn.Module):
@@ -22,10 +23,10 @@ class DoubleConv(nn.Module):
         super().__init__()
         middle = middle or out
         self.double_conv = nn.Sequential(
-            nn.Conv2d(channels, middle, 3, padding=1),
+            Conv3x3(channels, middle),
             nn.BatchNorm2d(middle),
             nn.ReLU(inplace=True),
-            nn.Conv2d(middle, out, 3, padding=1),
+            Conv3x3(middle, out),
             nn.BatchNorm2d(out),
             nn.ReLU(inplace=True),
         )

@@ -14,13 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .clearvision_mask import Head
+from .winograd import Conv3d3x3
 
 FRAMES = 10
 """The series is always filled up to this length with zero frames, which take part as ordinary frames."""
 
 
-def _conv(channels: int, out: int) -> nn.Conv3d:
-    return nn.Conv3d(channels, out, (1, 3, 3), padding=(0, 1, 1))
+def _conv(channels: int, out: int) -> Conv3d3x3:
+    return Conv3d3x3(channels, out, 1, (0, 1))
 
 
 class _DoubleConv(nn.Module):

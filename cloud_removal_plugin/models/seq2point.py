@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .dsen2cr import SAR_BANDS, ScaledResidual
+from .winograd import Conv3d3x3, Conv3x3
 
 OPTICAL_BANDS = 13
 RES_SCALE = 0.1
@@ -30,7 +31,7 @@ def image(raw: Tensor) -> Tensor:
 def _body(channels: int, features: int, blocks: int) -> list[nn.Module]:
     """Convolution, ReLU, residual blocks: the part that dates share; entries 0 .. blocks + 1."""
     return [
-        nn.Conv2d(channels, features, 3, padding=1),
+        Conv3x3(channels, features),
         nn.ReLU(inplace=True),
         *(ScaledResidual(features, RES_SCALE) for _ in range(blocks)),
     ]
@@ -67,10 +68,10 @@ class _Residual3d(nn.Module):
         super().__init__()
         self.conv_block = nn.Sequential(
             _Pad3d(True),
-            nn.Conv3d(features, features, 3),
+            Conv3d3x3(features, features, 3, (0, 0)),
             nn.ReLU(inplace=True),
             _Pad3d(True),
-            nn.Conv3d(features, features, 3),
+            Conv3d3x3(features, features, 3, (0, 0)),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,11 +120,11 @@ class Seq2Point(_DateNetwork):
             raise ValueError(f"The sequence network takes at least {LEAST_DATES} dates, not {n_input_samples}.")
         super().__init__(resnet_F, resnet_B, n_input_samples, include_S1)
         self.model_final = nn.Sequential(
-            nn.Conv3d(resnet_F, resnet_F, 3, padding=1),
+            Conv3d3x3(resnet_F, resnet_F, 3, (1, 1)),
             nn.ReLU(inplace=True),
             *(_Residual3d(resnet_F) for _ in range(BLOCKS_3D)),
             _Pad3d(False),
-            nn.Conv3d(resnet_F, output_nc, (n_input_samples, 3, 3)),
+            Conv3d3x3(resnet_F, output_nc, n_input_samples, (0, 0)),
             nn.Tanh(),
         )
         _initialise(self)
@@ -151,10 +152,10 @@ class _Residual2d(nn.Module):
         super().__init__()
         self.conv_block = nn.Sequential(
             nn.ReflectionPad2d(1),
-            nn.Conv2d(features, features, 3),
+            Conv3x3(features, features, padding=0),
             nn.ReLU(inplace=True),
             nn.ReflectionPad2d(1),
-            nn.Conv2d(features, features, 3),
+            Conv3x3(features, features, padding=0),
             nn.ReLU(inplace=True),
         )
 
@@ -178,7 +179,7 @@ class PairwiseResNet(_DateNetwork):
         joined = pair * (n_input_samples * (n_input_samples - 1) // 2)
         self.model_intermediate = nn.Sequential(*(_Residual2d(pair) for _ in range(4)))
         self.model_final = nn.Sequential(
-            *(_Residual2d(joined) for _ in range(4)), nn.Conv2d(joined, output_nc, 3, padding=1), nn.Tanh()
+            *(_Residual2d(joined) for _ in range(4)), Conv3x3(joined, output_nc), nn.Tanh()
         )
         _initialise(self)
 
@@ -204,9 +205,9 @@ class BaselineResNet(nn.Module):
         channels = OPTICAL_BANDS + (SAR_BANDS if include_S1 else 0)
         self.model = nn.Sequential(
             *_body(channels, resnet_F, resnet_B),
-            nn.Conv2d(resnet_F, 64, 3, padding=1),
+            Conv3x3(resnet_F, 64),
             nn.ReLU(inplace=True),
-            nn.Conv2d(64, output_nc, 3, padding=1),
+            Conv3x3(64, output_nc),
         )
         _initialise(self)
 

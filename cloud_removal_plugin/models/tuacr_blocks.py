@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .winograd import Conv3x3
+
 
 def conv3(channels: int, out: int, bias: bool = False) -> nn.Conv2d:
     """3x3, padding 1, without bias unless said."""
-    return nn.Conv2d(channels, out, 3, padding=1, bias=bias)
+    return Conv3x3(channels, out, bias)
 
 
 class DoubleConv(nn.Module):
@@ -139,11 +141,11 @@ class SarTranslation(nn.Module):
         return self.conv_out(self.res_blocks(self.conv_in(sar)))
 
 
-class PartialConv(nn.Conv2d):
+class PartialConv(Conv3x3):
     """3x3 convolution that is renormalised by how much of its window is valid; mask soft, one channel, or none."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__(channels, channels, 3, padding=1, bias=False)
+        super().__init__(channels, channels, bias=False)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, C, H, W) and a mask (B, 1, H, W) in 0..1 to (B, C, H, W); the factor carries no gradient."""

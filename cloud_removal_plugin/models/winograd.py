@@ -7,6 +7,7 @@ plain convolution but for rounding: the relative rms difference of a layer is 1e
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import ext
@@ -24,20 +25,58 @@ LEAST_PIXELS = 24 * 24
 
 
 class Conv3x3(nn.Conv2d):
-    """``nn.Conv2d(inputs, outputs, 3, padding=1)``, parameters and all."""
+    """``nn.Conv2d(inputs, outputs, 3, padding=padding, bias=bias)``, parameters and all; padding 0 or 1."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 3, padding=1)
+    def __init__(self, inputs: int, outputs: int, bias: bool = True, padding: int = 1) -> None:
+        super().__init__(inputs, outputs, 3, padding=padding, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) to (B, outputs, H, W)."""
-        if not _may_be_fast(x, self.weight):
+        """(B, inputs, H, W) to (B, outputs, H, W), or two rows and columns less without padding."""
+        if not _is_faster(x, self.weight):
             return super().forward(x)
-        use_kernel()
-        least = LEAST_COMPILED if ext.loaded() else LEAST_IN_TORCH
-        if min(self.in_channels, self.out_channels) < least:
+        out = operators.winograd_convolution(x, self.weight, _bias_of(self))
+        return out if self.padding[0] else out[..., 1:-1, 1:-1]
+
+
+class Conv3d3x3(nn.Conv3d):
+    """``nn.Conv3d(inputs, outputs, (times, 3, 3), padding=padding)``: in inference two-dimensional, frame by frame.
+
+    A frame's result is a two-dimensional convolution of the ``times`` frames that it sees, their channels stacked.
+
+    Args:
+        inputs, outputs: channels.
+        times: frames that a result sees.
+        padding: of time and space, each 0 or what keeps the size.
+    """
+
+    def __init__(self, inputs: int, outputs: int, times: int, padding: tuple[int, int]) -> None:
+        super().__init__(inputs, outputs, (times, 3, 3), padding=(padding[0], padding[1], padding[1]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, T, H, W) to (B, outputs, T', H', W')."""
+        if not _is_faster(x, self.weight):
             return super().forward(x)
-        return operators.winograd_convolution(x, self.weight, self.bias)
+        times, bias = self.kernel_size[0], _bias_of(self)
+        x = F.pad(x, (0, 0, 0, 0, self.padding[0], self.padding[0])) if self.padding[0] else x
+        weight = self.weight.transpose(1, 2).reshape(self.out_channels, -1, 3, 3)
+        own = slice(None) if self.padding[1] else slice(1, -1)
+        frames = [
+            operators.winograd_convolution(seen.transpose(1, 2).flatten(1, 2), weight, bias)[..., own, own]
+            for seen in (x[:, :, first : first + times] for first in range(x.shape[2] - times + 1))
+        ]
+        return torch.stack(frames, dim=2)
+
+
+def _bias_of(layer: nn.Conv2d | nn.Conv3d) -> Tensor:
+    return layer.weight.new_zeros(layer.out_channels) if layer.bias is None else layer.bias
+
+
+def _is_faster(x: Tensor, weight: Tensor) -> bool:
+    """Whether the faster way may be taken, and pays."""
+    if not _may_be_fast(x, weight):
+        return False
+    use_kernel()
+    return min(weight.shape[:2]) >= (LEAST_COMPILED if ext.loaded() else LEAST_IN_TORCH)
 
 
 def _may_be_fast(x: Tensor, weight: Tensor) -> bool:

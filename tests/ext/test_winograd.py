@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: E402
 from cloud_removal_plugin import models  # noqa: E402
 from cloud_removal_plugin.ext import operators, torch_versions  # noqa: E402
 from cloud_removal_plugin.models import winograd  # noqa: E402
-from cloud_removal_plugin.models.winograd import Conv3x3  # noqa: E402
+from cloud_removal_plugin.models.winograd import Conv3d3x3, Conv3x3  # noqa: E402
 
 
 def relative_rms(ours: torch.Tensor, truth: torch.Tensor) -> float:
@@ -70,6 +70,33 @@ def test_is_used_where_nobody_asks_for_gradients(kernel, monkeypatch: pytest.Mon
         layer.float()
         monkeypatch.setattr(winograd.ext, "loaded", lambda: False)
         assert not uses_winograd(layer, x, monkeypatch), "in torch it pays for wide layers only"
+
+
+@pytest.mark.parametrize(("bias", "padding"), [(False, 1), (True, 0)])
+def test_without_bias_or_padding(kernel, bias: bool, padding: int) -> None:
+    layer, x = Conv3x3(20, 17, bias=bias, padding=padding), torch.randn(2, 20, 30, 33)
+    plain = torch.nn.Conv2d(20, 17, 3, padding=padding, bias=bias)
+    plain.load_state_dict(layer.state_dict(), strict=True)
+    with torch.no_grad():
+        fast, truth = layer(x), plain(x)
+    assert fast.shape == truth.shape
+    assert not torch.equal(fast, truth)
+    assert relative_rms(fast, truth.double()) < 3e-6
+
+
+@pytest.mark.parametrize(
+    ("times", "padding", "frames"), [(1, (0, 1), 4), (3, (1, 1), 3), (3, (0, 0), 5), (3, (0, 0), 3), (4, (0, 0), 4)]
+)
+def test_three_dimensions_frame_by_frame(kernel, times: int, padding: tuple[int, int], frames: int) -> None:
+    layer, x = Conv3d3x3(16, 14, times, padding), torch.randn(2, 16, frames, 26, 31)
+    plain = torch.nn.Conv3d(16, 14, (times, 3, 3), padding=(padding[0], padding[1], padding[1]))
+    plain.load_state_dict(layer.state_dict(), strict=True)
+    with torch.no_grad():
+        fast, truth = layer(x), plain(x)
+    assert fast.shape == truth.shape
+    assert not torch.equal(fast, truth)
+    assert relative_rms(fast, truth.double()) < 3e-6
+    assert torch.equal(layer(x), plain(x)), "with gradients the plain one"
 
 
 def test_dsen2cr_is_the_same_network(kernel, monkeypatch: pytest.MonkeyPatch) -> None:
