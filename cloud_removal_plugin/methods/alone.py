@@ -36,7 +36,7 @@ DECAY_PX = 15.0
 """Pixels over which the network is bent to what is seen beside the gap."""
 PRIOR = 0.7
 """Weight of the network to which those of the trial are pulled, as hard as in the ensemble's own stack."""
-UNTRIED, LEAST_CLEAR = 0.5, 0.02
+UNTRIED, LEAST_CLEAR = 0.25, 0.02
 """Weight where clear pixels are too few for a trial, but more than this share of all; with fewer it is 1."""
 LEAST, ENOUGH = 500, 6_000
 """Hidden pixels that a trial needs, and that it keeps."""

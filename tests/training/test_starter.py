@@ -93,13 +93,16 @@ def test_figures() -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("tools") is None, reason="not a checkout")
 def test_weights_ship_only_where_every_promise_is_kept() -> None:
-    from tools.train_starter import PROMISES, verdict
+    from tools.train_starter import PLAIN, verdict
 
-    names = {name for mine, others in PROMISES for name in (mine, *others)}
-    figures = {name: {"psnr": 20.0, "mae": 0.05} for name in names}
-    assert "not better" in verdict(figures)
-    for mine, _ in PROMISES:
-        figures[mine] = {"psnr": 21.0, "mae": 0.04}
+    plain = (*PLAIN, "gap_mean_fill", "gap_inpainting", "real_alone", "simulated_alone")
+    mine = ("starter", "gap_starter", "real_alone_with_starter", "simulated_alone_with_starter")
+    figures = {name: {"psnr": 20.0, "mae": 0.05, "images": 10} for name in (*plain, *mine)}
+    assert "starter is not better than input" in verdict(figures)
+    for name in mine:
+        figures[name] = {"psnr": 21.0, "mae": 0.04, "images": 10}
     assert verdict(figures) == ""
-    figures["gap_scene"]["mae"] = 0.03
-    assert verdict(figures) == "gap_scene_and_starter is not better than gap_scene"
+    figures["simulated_alone_with_starter"]["mae"] = 0.07
+    assert verdict(figures) == "alone_with_starter is not better than alone", "0.055 in the mean of both"
+    figures["simulated_alone_with_starter"] |= {"mae": 0.04, "psnr": 18.5}
+    assert verdict(figures) == "alone_with_starter is not better than alone", "19.75 dB in the mean of both"
