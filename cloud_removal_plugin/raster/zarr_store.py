@@ -242,7 +242,8 @@ def _readable(store: Store) -> str:
     if reason:
         raise InputError(
             f"The Zarr store '{store.name}' is of version 3, and {reason}, which GDAL {rasterio.__gdal_version__} "
-            "cannot read. Unpack it if it is a zip file; else export it as version 2 (xarray: zarr_format=2) or as NetCDF."
+            "cannot read. Unpack it if it is a zip file; else export it as version 2 (xarray: zarr_format=2) or as "
+            "NetCDF."
         )
     view = _folder_for(store) / "as_version_2.zarr"
     view.mkdir(exist_ok=True)
