@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cloud_removal_plugin.models import local_fusion, utilise, utilise_blocks, window_attention, winograd
+from cloud_removal_plugin.models import local_fusion, uncrtaints, utilise, utilise_blocks, window_attention, winograd
 
 
 def summed_windows(padded: Tensor, kernels: Tensor, size: int) -> Tensor:
@@ -67,6 +67,7 @@ def straightforward() -> Iterator[None]:
     with ExitStack() as stack:
         for owner, name, new in (
             (winograd, "_is_faster", lambda x, weight: False),
+            (uncrtaints, "_in_place", lambda: False),
             (local_fusion.FilterGenerator, "warp", _warp),
             (window_attention, "_attention_for", lambda x: _attention),
             (utilise, "per_frame", _twice),

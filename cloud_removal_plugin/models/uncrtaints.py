@@ -57,8 +57,20 @@ class _PointwiseConv(nn.Module):
         return self.conv(x)
 
 
+def _in_place() -> bool:
+    """Whether maps may be overwritten: nobody asks for gradients."""
+    return not torch.is_grad_enabled()
+
+
+class _GELU(nn.GELU):
+    """In inference in place: the maps are what the time goes into, and nobody else reads them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.aten.gelu_(x) if _in_place() else super().forward(x)
+
+
 class _SqueezeExcite(nn.Module):
-    """Channel weights from the global mean (Hu et al. 2018), without biases."""
+    """Channel weights from the global mean (Hu et al. 2018), without biases; in inference in place."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -67,7 +79,8 @@ class _SqueezeExcite(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.fc(x.mean(dim=(-2, -1)))[..., None, None]
+        weights = self.fc(x.mean(dim=(-2, -1)))[..., None, None]
+        return x.mul_(weights) if _in_place() else x * weights
 
 
 class _PreNorm(nn.Module):
@@ -90,10 +103,10 @@ class MBConv(nn.Module):
             nn.Sequential(
                 nn.Conv2d(channels, wide, 1, bias=False),
                 _norm(norm, wide),
-                nn.GELU(),
+                _GELU(),
                 nn.Conv2d(wide, wide, 3, padding=1, padding_mode=padding_mode, groups=wide, bias=False),
                 _norm(norm, wide),
-                nn.GELU(),
+                _GELU(),
                 _SqueezeExcite(wide, int(channels * 0.25)),
                 nn.Conv2d(wide, channels, 1, bias=False),
                 _norm(norm, channels),
@@ -102,7 +115,7 @@ class MBConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
-        return x + self.conv(x)
+        return self.conv(x).add_(x) if _in_place() else x + self.conv(x)
 
 
 class ResidualConv(nn.Module):

@@ -222,3 +222,18 @@ def test_clear_vision_series_is_filled_up() -> None:
 
 def test_nothing_but_missing_values_becomes_zero() -> None:
     assert not fill_with_mean(np.full((2, 3), np.nan, np.float32)).any()
+
+
+@pytest.mark.parametrize("norm", ["group", "none"])
+def test_uncrtaints_in_place_gives_the_same_bits(norm: str) -> None:
+    """Inference overwrites maps; the input and the result are those of training."""
+    torch.manual_seed(0)
+    network = models.create(
+        "uncrtaints_mono", encoder_widths=(8,), decoder_widths=(8, 8), encoder_norm=norm, decoder_norm=norm
+    ).eval()
+    x = torch.rand(1, 1, 15, 24, 20)
+    kept = x.clone()
+    with torch.no_grad():
+        found = network(x)
+    assert torch.equal(x, kept)
+    assert torch.equal(found, network(x))
