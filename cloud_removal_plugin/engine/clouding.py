@@ -14,7 +14,7 @@ from ..clouds.simulated_gaps import filled
 from ..errors import InputError
 from ..raster.align import check_together
 from ..raster.classes import NO_DATA
-from ..raster.crs import grid_of
+from ..raster.crs import grid_of, on_ground
 from ..raster.grid import Grid
 from ..raster.info import RasterInfo, describe
 from ..raster.masks import MaskReader
@@ -45,9 +45,9 @@ def simulate(job: Job, *, budget_mb: int, threads: Executor, report: Report, can
     info = describe(job.input)
     masks = [describe(path) for path in job.donor_masks]
     check_together(info, masks)
-    grid = grid_of(info)
     radiometry = recognise(info, sensor=job.sensor, scale=job.reflectance_scale, offset=job.reflectance_offset)
-    for note in folded(radiometry.notes):
+    grid, said = on_ground(grid_of(info), radiometry.sensor)
+    for note in folded((*radiometry.notes, *said)):
         log("info", note)
     progress = Progress(report, cancelled, {LOOK: 0.3 if masks else 0.0, PHASE: 1.0})
     windows = cores(Window(0, 0, *grid.shape))

@@ -15,6 +15,7 @@ from ..evaluation.conventions import Convention
 from ..raster.align import check_together
 from ..raster.categories import CategoryReader
 from ..raster.classes import CLEAR, NO_DATA
+from ..raster.crs import on_ground
 from ..raster.dates import date_of
 from ..raster.info import RasterInfo, describe
 from ..raster.masks import MaskReader
@@ -80,6 +81,8 @@ class Judged:
         self.dates = [date_of(info) for info in self.infos]
         self.names = _distinct([Path(path).stem for path in job.restored])
         self.radiometries = self._recognised(job)
+        self.grid, said = on_ground(self.grid, self.radiometries[-1].sensor)
+        self.notes += said
         self.bands = self._bands(convention)
         self._stack = ExitStack()
         try:

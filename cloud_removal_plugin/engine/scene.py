@@ -15,7 +15,7 @@ from ..methods.facts import SceneFacts
 from ..observation import Observation
 from ..raster.align import check_together
 from ..raster.classes import CLOUD, SHADOW
-from ..raster.crs import grid_of
+from ..raster.crs import grid_of, on_ground
 from ..raster.dates import assign
 from ..raster.grid import Grid
 from ..raster.info import RasterInfo, describe
@@ -71,6 +71,8 @@ class Scene:
         found = agree(found, self.dates)
         self.layers = [OpticalLayer(*each) for each in zip(infos, found, self.days.tolist(), strict=True)]
         self.notes += [note for radiometry in found for note in radiometry.notes]
+        self.grid, said = on_ground(self.grid, found[0].sensor)
+        self.notes += said
         self.bands = self.layers[0].radiometry.bands
         self._stack = ExitStack()
         try:

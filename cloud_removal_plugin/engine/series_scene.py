@@ -17,7 +17,7 @@ from ..methods.facts import SceneFacts
 from ..observation import Observation
 from ..raster.align import check_together
 from ..raster.classes import ClassStore
-from ..raster.crs import grid_of
+from ..raster.crs import grid_of, on_ground
 from ..raster.dates import assign, date_of
 from ..raster.info import RasterInfo, describe
 from ..raster.masks import MaskReader, recognise_mask
@@ -82,7 +82,8 @@ class SeriesScene:
             for info in infos
         ]
         found = agree(found, dates)
-        self.notes += [note for radiometry in found for note in radiometry.notes]
+        self.grid, said = on_ground(self.grid, found[0].sensor)
+        self.notes += [*(note for radiometry in found for note in radiometry.notes), *said]
         self.bands = found[0].bands
         by_layer = _masks_of(masks, infos, dates)
         order = sorted(range(len(infos)), key=lambda i: (days[i], i))

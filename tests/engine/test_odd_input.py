@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from rasterio.transform import from_origin
 
+from cloud_removal_plugin.engine.job import Job
 from cloud_removal_plugin.errors import CloudRemovalError
 
 SHAPE = (96, 80)
@@ -150,3 +152,21 @@ def test_a_mask_that_selects_nothing_copies_the_layer(make_series, make_job, do,
     assert any("copied as it is" in warning for warning in result.warnings)
     np.testing.assert_array_equal(pixels(result.output), pixels(series.target))
     assert (pixels(result.uncertainty) == 0).all()
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_layer_without_georeference_has_the_pixels_of_its_sensor(do, write_image, tmp_path) -> None:
+    """Clouds, shadows and margins in metres come out as on the same layer with its georeference."""
+    rng = np.random.default_rng(3)
+    image = (900 + 200 * rng.standard_normal((13, 160, 160))).astype(np.uint16)
+    image[:, 40:90, 50:110] = 6_500
+    nowhere = {"crs": None, "transform": Affine.identity()}
+    layers = write_image(image, "S2_here.tif"), write_image(image, "S2_nowhere.tif", **nowhere)
+    classes = []
+    for layer in layers:
+        out = str(tmp_path / f"clouds_{layer.stem}.tif")
+        do(Job(kind="detect", input=str(layer), output=out, method="rules", sensor="sentinel2"))
+        classes.append(pixels(out))
+    assert (classes[0] == 1).any()
+    np.testing.assert_array_equal(*classes)
+    assert any("no georeference: its pixels are taken as 10 m" in text for _, text in do.log)
