@@ -19,8 +19,10 @@ from .membrane import spread
 from .networks import Network, train
 from .sampling import Sample
 
-TRAINING = (20_000, 40_000)
-"""Training pixels of the networks: in small regions and from 500 x 500 pixels on."""
+TRAINING = 40_000
+"""Training pixels of the networks."""
+SMALL = 500**2
+"""Pixels up to which the networks train twice as long: such a scene takes seconds anyway."""
 STACK_SAMPLES = 12_000
 WARM_ROUNDS = 3
 """EM rounds of the models that start from the region's: a simulated gap's target is not in their samples, and what
@@ -156,10 +158,8 @@ def train_networks(
         The networks and the guard (C,): how far they may leave the Gaussian.
     """
     rng = np.random.default_rng([*seed, 41])
-    pixels_seen = sum(frame.size for frame in frames)
-    most = TRAINING[pixels_seen > 500**2]
     clear = sum(int(frame.clear[::step, ::step].sum()) for frame in frames)
-    share = min(1.0, most / max(clear, 1))
+    share = min(1.0, TRAINING / max(clear, 1))
     tables, residuals, owners = [], [], []
     for index, frame in enumerate(frames):
         mine = [part for part in parts if part.frame == index]
@@ -180,7 +180,9 @@ def train_networks(
             residuals.append(frame.target[:, rest] - found.gauss)
             owners.append(np.full(len(rest), -1))
     inputs, residual, owner = np.concatenate(tables, 1), np.concatenate(residuals, 1), np.concatenate(owners)
-    networks = tuple(train(inputs, residual, [np.flatnonzero(owner != k) for k in range(3)], seed, pool, check))
+    patience = 2 if sum(frame.size for frame in frames) <= SMALL else 1
+    blind = [np.flatnonzero(owner != k) for k in range(3)]
+    networks = tuple(train(inputs, residual, blind, seed, pool, check, patience))
     corrections = {}
     for index, part in enumerate(parts):
         inputs = network_inputs(part.estimates, part.surroundings, slice(None))
