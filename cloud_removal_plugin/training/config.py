@@ -159,10 +159,14 @@ def read_config(path: str | Path) -> TrainingConfig:
 
 def _toml(text: str) -> dict[str, Any]:
     try:
-        import tomllib
-    except ImportError:
-        raise DependencyError("Training files in TOML need Python 3.11; write the same as JSON.") from None
-    return tomllib.loads(text)
+        import tomllib as reader
+    except ImportError:  # before Python 3.11
+        try:
+            import tomli as reader
+        except ImportError:
+            message = "Training files in TOML need Python 3.11 or the package tomli; or write the same as JSON."
+            raise DependencyError(message) from None
+    return reader.loads(text)
 
 
 _PATHS = ("output", "weights", "root", "cache", "csv_list", "file_list", "clear", "cloudy", "radar", "mask",
