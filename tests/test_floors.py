@@ -29,7 +29,7 @@ LOWER_NEIGHBOURS = {("models", "ext")}  # on one floor, but the first stands on 
 DOORS_OF_FLOOR_4 = {"engine.job", "engine.launch"}
 QGIS = {"qgis", "osgeo", "processing", "PyQt5", "PyQt6", "sip"}
 THIRD_PARTY = {"numpy", "scipy", "torch", "rasterio", "lightgbm", "safetensors", "threadpoolctl", "affine"}
-OPTIONAL = {"torchvision", "h5py", "matplotlib", "jinja2", "PIL", "tomli"}
+OPTIONAL = {"torchvision", "h5py", "matplotlib", "jinja2", "PIL", "tomli", "tomllib"}
 TORCH_ROOMS = ("models", "ext", "datasets", "training")
 LOADED_BY_QGIS = ("__init__.py", "plugin.py", "provider.py", "engine/job.py", "engine/launch.py", "engine/child.py",
                   "engine/interpreter.py", "raster/parts.py", "errors.py")  # fmt: skip
