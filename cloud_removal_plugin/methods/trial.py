@@ -19,10 +19,10 @@ from .membrane import spread
 from .networks import Network, train
 from .sampling import Sample
 
-TRAINING = 40_000
-"""Training pixels of the networks."""
+TRAINING = (40_000, 100_000)
+"""Training pixels of the networks: usually, and in small scenes."""
 SMALL = 500**2
-"""Pixels up to which the networks train twice as long: such a scene takes seconds anyway."""
+"""Pixels up to which the networks are wide and train for longer: such a scene takes seconds anyway."""
 STACK_SAMPLES = 12_000
 WARM_ROUNDS = 3
 """EM rounds of the models that start from the region's: a simulated gap's target is not in their samples, and what
@@ -159,7 +159,8 @@ def train_networks(
     """
     rng = np.random.default_rng([*seed, 41])
     clear = sum(int(frame.clear[::step, ::step].sum()) for frame in frames)
-    share = min(1.0, TRAINING / max(clear, 1))
+    small = sum(frame.size for frame in frames) <= SMALL
+    share = min(1.0, TRAINING[small] / max(clear, 1))
     tables, residuals, owners = [], [], []
     for index, frame in enumerate(frames):
         mine = [part for part in parts if part.frame == index]
@@ -180,9 +181,8 @@ def train_networks(
             residuals.append(frame.target[:, rest] - found.gauss)
             owners.append(np.full(len(rest), -1))
     inputs, residual, owner = np.concatenate(tables, 1), np.concatenate(residuals, 1), np.concatenate(owners)
-    patience = 2 if sum(frame.size for frame in frames) <= SMALL else 1
     blind = [np.flatnonzero(owner != k) for k in range(3)]
-    networks = tuple(train(inputs, residual, blind, seed, pool, check, patience))
+    networks = tuple(train(inputs, residual, blind, seed, pool, check, thorough=small))
     corrections = {}
     for index, part in enumerate(parts):
         inputs = network_inputs(part.estimates, part.surroundings, slice(None))
