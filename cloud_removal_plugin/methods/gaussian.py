@@ -43,6 +43,12 @@ class Conditional:
     log_deviation: np.ndarray
 
 
+def rows_of(pattern: int, bounds: np.ndarray) -> np.ndarray:
+    """Variables (o,) that a pattern sees; ``bounds`` (B + 1,) holds the first of every block, and the end."""
+    seen = [np.arange(bounds[b], bounds[b + 1]) for b in bits(pattern, len(bounds) - 1)]
+    return np.concatenate(seen) if seen else np.zeros(0, int)
+
+
 @dataclass
 class BlockGaussian:
     """Mean and covariance of blocks of variables; the last block is the target.
@@ -69,9 +75,7 @@ class BlockGaussian:
 
     def rows(self, pattern: int) -> np.ndarray:
         """Variables that ``pattern`` sees."""
-        bounds = self.bounds
-        seen = [np.arange(bounds[b], bounds[b + 1]) for b in bits(pattern, len(self.sizes))]
-        return np.concatenate(seen) if seen else np.zeros(0, int)
+        return rows_of(pattern, self.bounds)
 
     def conditional(self, pattern: int) -> Conditional:
         """The conditional of one pattern, cached."""
@@ -140,9 +144,9 @@ class _Group:
 
 
 def _group(code: int, where: slice, bounds: np.ndarray) -> _Group:
-    blocks = bits(code, len(bounds) - 1)
-    observed = np.concatenate([np.arange(bounds[b], bounds[b + 1]) for b in blocks] or [np.zeros(0, int)])
-    return _Group(where, frozenset(blocks), observed, np.setdiff1d(np.arange(bounds[-1]), observed))
+    observed = rows_of(code, bounds)
+    blocks = frozenset(bits(code, len(bounds) - 1))
+    return _Group(where, blocks, observed, np.setdiff1d(np.arange(bounds[-1]), observed))
 
 
 def _complete(

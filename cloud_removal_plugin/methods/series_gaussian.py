@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .estimate import BATCH, least_group
-from .gaussian import NOISES, ROUNDS, START_NOISE, BlockGaussian, fit_gaussian
+from .gaussian import NOISES, ROUNDS, START_NOISE, BlockGaussian, fit_gaussian, rows_of
 from .patterns import bits, encode, fold_rare, groups
 from .series_block import BlockFrame, BlockPlan
 
@@ -103,7 +103,7 @@ def _matrices(model: SeriesGaussian, pattern: int) -> PatternMatrices:
     plan, bands = model.plan, model.plan.bands
     blocks = tuple(bits(pattern, len(plan.sizes)))
     bounds = plan.bounds
-    rows = np.concatenate([np.arange(bounds[b], bounds[b + 1]) for b in blocks] or [np.zeros(0, int)])
+    rows = rows_of(pattern, bounds)
     precision = np.linalg.inv(model.cov[np.ix_(rows, rows)] + model.noise * np.eye(len(rows)))
     gain = model.cov[:, rows] @ precision
     raw = gain.copy()
@@ -250,15 +250,11 @@ def fit_models(sample: Sample, plan: BlockPlan, pool: Executor | None) -> tuple[
     """The region's model and one for each simulated gap, which never saw that gap's pixels on any date."""
     run = map if pool is None else pool.map
 
-    def fit(
-        values: np.ndarray, codes: np.ndarray, rounds: int, start: tuple[np.ndarray, np.ndarray] | None
-    ) -> BlockGaussian:
-        return fit_gaussian(values, codes, plan.sizes, START_NOISE, rounds, start)
-
-    first = fit(sample.values[:, :EM_SAMPLES], sample.codes[:EM_SAMPLES], ROUNDS, None)
+    first = fit_gaussian(sample.values[:, :EM_SAMPLES], sample.codes[:EM_SAMPLES], plan.sizes, START_NOISE, ROUNDS)
 
     def fit_blind(number: int) -> BlockGaussian:
-        return fit(*sample.blind(number, plan), FOLD_ROUNDS, (first.mean, first.cov))
+        seen, codes = sample.blind(number, plan)
+        return fit_gaussian(seen, codes, plan.sizes, START_NOISE, FOLD_ROUNDS, (first.mean, first.cov))
 
     numbers = [k for k in range(3) if (sample.fold == k).sum() >= 10 and (sample.fold != k).sum() >= 10]
     blind = list(run(fit_blind, numbers))
@@ -283,7 +279,7 @@ def _best_noise(model: BlockGaussian, sample: Sample, number: int, plan: BlockPl
         total, count = np.zeros(len(plan.dates)), np.zeros(len(plan.dates))
         for pattern, where in groups(codes, 1 << 30):
             blocks = bits(pattern, len(plan.sizes))
-            seen = np.concatenate([np.arange(bounds[b], bounds[b + 1]) for b in blocks])
+            seen = rows_of(pattern, bounds)
             precision = np.linalg.inv(model.cov[np.ix_(seen, seen)] + noise * np.eye(len(seen)))
             solved = precision @ (sample.values[np.ix_(seen, rows[where])] - model.mean[seen, None])
             start = 0
