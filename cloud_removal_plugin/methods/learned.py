@@ -27,7 +27,7 @@ from .inpainting import distance
 from .learned_inputs import RESTORERS_BY_MODULE, Wants
 from .learned_members import Members, digests, wants_of
 from .learned_trial import features, trial
-from .learned_window import Runner, lattice_of, ratio_of, side_by_side, window_mb
+from .learned_window import Runner, lattice_of, ratio_of, side_by_side, window_mb, workers_of
 from .precision import settled, wanted
 from .protocol import Fitted, Needs, Report
 from .sigma import SigmaModel
@@ -182,7 +182,7 @@ class Learned:
         order, notes = _order(samples, needed, record)
         notes += _kernel_notes(record, device, cancelled)
         ratio = ratio_of(facts.pixel_m, record)
-        workers = 1 if pool is None or device != "cpu" else getattr(pool, "_max_workers", 1)
+        workers = workers_of(pool, device)
         memory = memory_for(device, self._memory_mb)
         workers = workers if side_by_side(record, len(order), memory, workers) else 1
         lattice = lattice_of(record, len(order), memory, workers, device)

@@ -304,6 +304,11 @@ def _edges(record: Record, device: str) -> list[int]:
     return [edge for edge in edges if edge >= least] or [max(edges)]
 
 
+def workers_of(pool: Executor | None, device: str) -> int:
+    """Windows that may be under way at once: one a thread of the pool; a graphics card works on one alone."""
+    return 1 if pool is None or device != "cpu" else getattr(pool, "_max_workers", 1)
+
+
 def side_by_side(record: Record, frames: int, memory_mb: float, workers: int) -> bool:
     """Whether as many windows as there are workers fit the memory without getting much smaller for it."""
     many, one = (lattice_of(record, frames, memory_mb, number, "cpu") for number in (workers, 1))

@@ -23,7 +23,7 @@ from .facts import SceneFacts
 from .learned import MOST_CLOUDY, check, mean_of, memory_for, nearest_radar, stored_of
 from .learned_inputs import SERIES, Wants, wants
 from .learned_tiles import Lattice
-from .learned_window import Runner, halo_of, lattice_of, ratio_of, side_by_side
+from .learned_window import Runner, halo_of, lattice_of, ratio_of, side_by_side, workers_of
 from .protocol import Report
 from .series_learned_trial import Found, predicted, schedule, sigma_at, trial
 from .series_protocol import FittedSeries
@@ -194,7 +194,7 @@ class SeriesLearned:
         # the halo is settled, and with a network that sees its whole window it follows from the edge
         alike = device == "cpu" or record.window
         memory = self._most if alike else memory_for(device, self._memory_mb)
-        workers = 1 if pool is None or device != "cpu" else getattr(pool, "_max_workers", 1)
+        workers = workers_of(pool, device)
         lattice, many, _ = self._windows(memory, workers, "cpu" if alike else device)
         if halo_of(lattice, ratio_of(facts.pixel_m, record)) > self.halo:
             lattice = replace(lattice, halo=record.halo)  # a card's larger windows, in those of the series as settled

@@ -14,13 +14,7 @@ from cloud_removal_plugin import models  # noqa: E402
 NARROW = {"dsen2cr": {"feature_size": 32}, "seq2point": {"resnet_F": 12}, "baseline_resnet": {"resnet_F": 32}}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks this small lose by a second thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("name", ["dsen2cr", "glfcr", "seq2point", "baseline_resnet"])

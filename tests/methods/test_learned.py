@@ -48,13 +48,7 @@ def native(name: str, obs: Observation, alone: bool = False) -> Observation:
     return replace(obs, optical=obs.optical[:, places], bands=record.bands)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks this small lose by a second thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -29,13 +29,7 @@ PLENTY = 200_000
 """MiB: one window over everything."""
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks this small lose by a second thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs PyTorch")
 
-import torch
 
 from tests.datasets.conftest import (  # noqa: F401
     cache,
@@ -26,15 +25,11 @@ TINY = {"num_layers": 2, "feature_size": 8}
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def _by_itself(one_thread: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Results do not depend on other tests' settings, and nothing touches the user's caches and weights."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CLOUD_REMOVAL_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.setenv("CLOUD_REMOVAL_KERNEL", "off")  # an empty cache would have it compiled anew
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
