@@ -13,7 +13,9 @@ pytest.importorskip("safetensors")
 from cloud_removal_plugin.errors import InputError  # noqa: E402
 from cloud_removal_plugin.methods import precision, registry  # noqa: E402
 from tests.methods.networks import SMALL, scene, store  # noqa: E402
-from tests.methods.test_learned import native, one_thread, prepared  # noqa: E402, F401
+from tests.methods.test_learned import native, prepared  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 FRAMES = {"seq2point": 3, "seq2point_nosar": 3, "seq2point_pairwise": 3, "uncrtaints": 3, "clearvision_removal": 6}
 
