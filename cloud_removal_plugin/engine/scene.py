@@ -23,7 +23,7 @@ from ..raster.offsets import agree
 from ..raster.radar import RadarReader
 from ..raster.radiometry import Radiometry, recognise
 from ..raster.reader import OpticalReader
-from ..raster.sun import sun_of
+from ..raster.sun import suns_of
 from ..raster.windows import Window
 from .job import Job
 
@@ -104,8 +104,7 @@ class Scene:
 
     def sun(self, dates: slice = slice(None)) -> dict[str, list[float | None]]:
         """Where the sun stood on some dates, as arguments of detection; None where a layer's tags do not say."""
-        places = [sun_of(layer.info) for layer in self.layers[dates]]
-        return {"sun_azimuth": [s.azimuth for s in places], "sun_elevation": [s.elevation for s in places]}
+        return suns_of(layer.info for layer in self.layers[dates])
 
     def facts(self) -> SceneFacts:
         """The scene in a few words, for methods that not every scene suits."""

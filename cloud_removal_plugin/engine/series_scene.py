@@ -27,6 +27,7 @@ from ..raster.radar import RadarReader
 from ..raster.radiometry import Radiometry, recognise
 from ..raster.reader import OpticalReader
 from ..raster.stack import split_dates
+from ..raster.sun import suns_of
 from ..raster.windows import Window
 from .job import Job
 from .scene import crop, hidden
@@ -191,7 +192,7 @@ class SeriesScene:
         self.notes += detect_scene(
             self.readers, self.grid, self.days, method=method, threshold=job.threshold,
             dilate=job.dilate if job.dilate >= 0 else None, report=report, cancelled=cancelled, write=keep, pool=pool,
-            weights=job.weights,
+            weights=job.weights, **suns_of(layer.info for layer in self.layers),
         )  # fmt: skip
         self._dilate = job.dilate
 

@@ -11,6 +11,7 @@ from ..errors import InputError, OutputError
 from .dates import find_date
 from .grid import Grid
 from .info import RasterInfo
+from .sun import tells_sun
 
 _TYPES = {
     "uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32", "int32": "Int32",
@@ -87,7 +88,9 @@ def split_dates(info: RasterInfo, bands_per_date: int, folder: Path, number: int
             f"Layer '{info.name}' has {info.count} bands, which is no multiple of BANDS_PER_DATE ({bands_per_date}). "
             "Give the number of bands of one date."
         )
-    tags = {key: value for key, value in info.tags.items() if find_date(value) is None and "\n" not in value}
+    # one date and one place of the sun for all dates would be wrong for most of them
+    told = {key: value for key, value in info.tags.items() if find_date(value) is None and not tells_sun(key)}
+    tags = {key: value for key, value in told.items() if "\n" not in value}
     out = []
     for first in range(0, info.count, bands_per_date):
         numbers = range(first + 1, first + bands_per_date + 1)

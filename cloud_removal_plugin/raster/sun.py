@@ -7,6 +7,7 @@ Products name the angles in their own way: ``SUN_AZIMUTH`` (Landsat, and our sta
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .info import RasterInfo
@@ -32,10 +33,20 @@ def sun_of(info: RasterInfo) -> Sun:
     return Sun(azimuth, elevation)
 
 
+def tells_sun(key: str) -> bool:
+    """Whether a tag of this name is about the sun."""
+    return "sun" in key.lower() or "solar" in key.lower()
+
+
+def suns_of(infos: Iterable[RasterInfo]) -> dict[str, list[float | None]]:
+    """Where the sun stood on each date, as keywords of ``clouds.detect.detect_scene``; None where tags do not say."""
+    suns = [sun_of(info) for info in infos]
+    return {"sun_azimuth": [sun.azimuth for sun in suns], "sun_elevation": [sun.elevation for sun in suns]}
+
+
 def _angle(info: RasterInfo, word: str, low: float, high: float) -> float | None:
     for key, value in info.tags.items():
-        name = key.lower()
-        if word in name and ("sun" in name or "solar" in name):
+        if word in key.lower() and tells_sun(key):
             number = _NUMBER.search(value)
             if number and low <= float(number[0]) <= high:
                 return float(number[0])
