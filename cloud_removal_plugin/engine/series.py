@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..methods import series as methods
+from ..methods.learned_window import workers_of
 from ..methods.series_protocol import FittedSeries
 from ..observation import HIDDEN_FROM, Observation
 from ..raster.classes import NO_DATA
@@ -62,7 +63,8 @@ def restore_series(
         with SeriesScene(job, settings, Path(name)) as scene:
             _allow_files(FILES_A_DATE * (len(scene.layers) + 16))
             asked = wanted(settings, scene.dates, len(scene.layers))
-            room = room_for(method, scene.facts(), budget_mb, getattr(threads, "_max_workers", 1))
+            workers = workers_of(threads, devices.choose(job.device))
+            room = room_for(method, scene.facts(), budget_mb, workers)
             _introduce(job, scene, budget_mb, log)
             progress = Progress(report, cancelled, {"Finding clouds": 0.0 if scene.complete else 0.3, "Restoring": 1.0})
             scene.detect(job, settings.detector, progress.phase("Finding clouds"), progress.asked, threads)

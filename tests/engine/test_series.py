@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from cloud_removal_plugin.engine import series_plan
+from cloud_removal_plugin.engine import series, series_plan, threads
 from cloud_removal_plugin.engine.job import Job
 from cloud_removal_plugin.engine.run import run
 from cloud_removal_plugin.engine.series_composite import best_pixel, medoid
@@ -254,6 +254,23 @@ def test_a_cancel_leaves_nothing(season, tmp_path) -> None:
         done(images, tmp_path, masks, cancelled=lambda: next(asked) > 2)
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".cloud-removal*"))
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cpu", 3), ("cuda", 1)])
+def test_memory_is_divided_by_the_windows_under_way(season, tmp_path, monkeypatch, device: str, expected: int) -> None:
+    """One a thread on the processor, one alone on a graphics card."""
+    asked: list[int] = []
+
+    def room_for(method, facts, budget_mb, workers):
+        asked.append(workers)
+        return series_plan.room_for(method, facts, budget_mb, workers)
+
+    monkeypatch.setattr(threads, "pool_size", lambda: 3)
+    monkeypatch.setattr(series.devices, "choose", lambda requested: device)
+    monkeypatch.setattr(series, "room_for", room_for)
+    images, masks = season(3)
+    done(images, tmp_path, masks)
+    assert asked == [expected]
 
 
 def test_dates_wanted() -> None:
