@@ -7,7 +7,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ..errors import InputError
 from .truncation import is_whole
 
 SCAN_VERSION = 1
+NO_CLASS = 255
 NAMED = 5
 """How many files of each kind an error names; the others are counted."""
 PROBLEM_ACTIONS = ("raise", "skip")
@@ -236,16 +237,28 @@ def missing_of(root: Path, names: Iterable[str]) -> list[str]:
     return [name for name in names if not (root / name).is_file()]
 
 
-def write_raster(path: Path, planes: np.ndarray, crs: str = "", transform: tuple[float, ...] = ()) -> None:
-    """A float32 GeoTIFF (C, H, W); reflectance, NaN = no data.
+def write_raster(
+    path: Path, planes: np.ndarray, crs: str = "", transform: tuple[float, ...] = (), names: Sequence[str] = ()
+) -> None:
+    """A GeoTIFF: float32 reflectance, NaN = no data; or uint8 classes, 255 = no data.
+
+    Args:
+        path: target.
+        planes: (C, H, W); what is not uint8 is written as float32.
+        crs, transform: where it lies; '' and () without.
+        names: of the bands, () without.
 
     Raises:
         OSError: the disk says no.
     """
+    is_classes = planes.dtype == np.uint8
     profile = {
         "driver": "GTiff", "count": planes.shape[0], "height": planes.shape[1], "width": planes.shape[2],
-        "dtype": "float32", "nodata": float("nan"), "compress": "deflate", "predictor": 3,
+        "dtype": "uint8" if is_classes else "float32", "nodata": NO_CLASS if is_classes else float("nan"),
+        "compress": "deflate", "predictor": 2 if is_classes else 3,
     }  # fmt: skip
     place = {"crs": crs, "transform": rasterio.Affine(*transform)} if crs and transform else {}
     with rasterio.open(path, "w", **profile, **place) as file:
-        file.write(planes.astype(np.float32))
+        file.write(planes.astype(profile["dtype"]))
+        for number, name in enumerate(names, start=1):
+            file.set_band_description(number, name)

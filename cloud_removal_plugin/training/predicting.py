@@ -7,7 +7,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,25 @@ import numpy as np
 import torch
 
 from ..datasets.collate import pad_series
-from ..datasets.files import write_raster
 from ..errors import Cancelled, InputError
 from ..evaluation import published
 from ..evaluation.calibration import uce_auce
-from ..evaluation.pictures import in_colour, png, shown_bands, stretch
+from ..evaluation.classes import COUNTS, UNKNOWN, mask_counts, mask_figures
+from ..models.clearvision_mask import cloud_mask
 from ..models.conversion import load
 from ..weights.folder import find, weights_folder
 from ..weights.stored import Stored, read_header
 from .checkpoints import write_whole
 from .config import TrainingConfig
-from .feeds import UncrtaintsFeed, feed_of
+from .feeds import MaskFeed, UncrtaintsFeed, feed_of
 from .members import Members
+from .predictions import MaskPrediction, Prediction, write_images
 from .presets import preset
 from .sources import Samples, open_part
 from .team import device_of
+
+TOGETHER = "all pixels"
+"""Name of the row of figures over all samples' pixels at once."""
 
 Report = Callable[[float, str], None]
 Cancel = Callable[[], bool]
@@ -42,31 +46,6 @@ def _never() -> bool:
 def _stop_if(cancelled: Cancel) -> None:
     if cancelled():
         raise Cancelled
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One sample and what the network made of it.
-
-    Attributes:
-        name: of the sample.
-        estimate, truth: float32 (C, H, W), reflectance, or (T, C, H, W) for series.
-        cloudy: what the network saw, like ``truth``; NaN where it saw nothing of it.
-        variance: float32 (C or 1, H, W), reflectance squared, of a network that gives one, else None.
-        hidden: bool (H, W), or (T, H, W) for series.
-        bands: C role names.
-        crs, transform: where it lies.
-    """
-
-    name: str
-    estimate: np.ndarray
-    truth: np.ndarray
-    cloudy: np.ndarray
-    hidden: np.ndarray
-    bands: tuple[str, ...]
-    crs: str = ""
-    transform: tuple[float, ...] = ()
-    variance: np.ndarray | None = None
 
 
 def weights_of(config: TrainingConfig, weights: str) -> Stored:
@@ -86,7 +65,7 @@ def weights_of(config: TrainingConfig, weights: str) -> Stored:
 
 
 class Predictor:
-    """Restores every sample of a part of the data, whole, without augmentation.
+    """Restores every sample of a part of the data, or finds its clouds, whole, without augmentation.
 
     Args:
         config: of the training.
@@ -100,10 +79,6 @@ class Predictor:
     def __init__(self, config: TrainingConfig, stored: Stored, part: str) -> None:
         recipe = preset(config.preset)
         self.feed = feed_of(recipe.network, stored.config)
-        if recipe.loss == "cross_entropy":
-            raise InputError(
-                f"{self.feed.record.title} finds clouds and restores nothing; judge masks with detectclouds."
-            )
         seed = recipe.seed if config.seed is None else config.seed
         reader = open_part(config.data, part, seed, whole=True)
         self.samples = Samples(reader, self.feed, 0, False, seed, "raise")
@@ -114,13 +89,18 @@ class Predictor:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __iter__(self) -> Iterator[Prediction]:
+    def __iter__(self) -> Iterator[Prediction | MaskPrediction]:
         """Every sample; samples of one name are numbered from the second on."""
         seen: Counter[str] = Counter()
         for index in range(len(self)):
-            one = self._of_series(index) if self.feed.wants_series else self._of_image(index)
+            one = self._of(index)
             seen[one.name] += 1
             yield replace(one, name=f"{one.name}_{seen[one.name]}") if seen[one.name] > 1 else one
+
+    def _of(self, index: int) -> Prediction | MaskPrediction:
+        if isinstance(self.feed, MaskFeed):
+            return self._of_mask(index)
+        return self._of_series(index) if self.feed.wants_series else self._of_image(index)
 
     def _output(self, batch: Mapping[str, Any]) -> Any:
         moved = {key: value.to(self.device) for key, value in batch.items() if isinstance(value, torch.Tensor)}
@@ -146,6 +126,18 @@ class Predictor:
             self._variance(output),
         )
 
+    def _of_mask(self, index: int) -> MaskPrediction:
+        """Clouds by the network's own rule: the class with the larger number, so a probability above a half."""
+        feed, example = self.feed, self.samples.example(index)
+        seen, sample = example.observation, feed.tensors(example)
+        cloudy = seen.optical[:1, [seen.bands.index(band) for band in feed.record.bands]]
+        unknown = ~np.isfinite(cloudy).all(axis=1)
+        found = cloud_mask(self._output(pad_series([sample]))).cpu().numpy().astype(np.uint8)
+        truth = sample["mask"][None].numpy().astype(np.uint8)
+        found[unknown] = truth[unknown] = UNKNOWN
+        bands, place = feed.record.bands, (example.crs, example.transform)
+        return MaskPrediction(Path(example.name).stem, found, truth, cloudy, bands, *place)
+
     def _variance(self, output: Any) -> np.ndarray | None:
         if not isinstance(self.feed, UncrtaintsFeed) or not self.feed.variance(output).shape[2]:
             return None
@@ -160,8 +152,11 @@ class Predictor:
         return Prediction(f"series_{index:05d}", *arrays, hidden, self.feed.record.bands)
 
 
-def figures_of(one: Prediction, network: str) -> dict[str, float]:
-    """The measures of the network's own paper (:mod:`..evaluation.published`)."""
+def figures_of(one: Prediction | MaskPrediction, network: str) -> dict[str, float]:
+    """The measures of the network's own paper (:mod:`..evaluation.published`; of masks :mod:`..evaluation.classes`)."""
+    if isinstance(one, MaskPrediction):
+        counts = mask_counts(one.estimate, one.truth)
+        return {**mask_figures(counts), **counts}
     if one.estimate.ndim == 4:
         return published.utilise(one.estimate, one.truth, one.hidden)
     if network.startswith("dsen2cr"):
@@ -185,7 +180,8 @@ def evaluate(
     """Measures every sample of a part of the data; ``images`` also writes rasters and pictures.
 
     Returns:
-        The means; ``output``/figures.csv holds them in its last row, after one row a sample.
+        The means; ``output``/figures.csv holds them in its last row, after one row a sample. Of masks also the
+        figures over the pixels of all samples together, which have a row before the last.
 
     Raises:
         InputError, OutputError: see there.
@@ -202,12 +198,19 @@ def evaluate(
         report(len(rows) / len(restored), f"{len(rows)} of {len(restored)} samples")
     names = [name for name in rows[0] if name != "sample"]
     means = {name: _mean([row[name] for row in rows]) for name in names} | _calibration(rows)
+    together = _together(rows)
+    closing = [{"sample": TOGETHER, **together}] if together else []
+    _write_table(output / "figures.csv", [*rows, *closing, {"sample": "mean", **means}])
+    return means | {f"{name} ({TOGETHER})": value for name, value in together.items()}
+
+
+def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The last row has all columns."""
     text = io.StringIO()
-    table = csv.DictWriter(text, ["sample", *means], lineterminator="\n")
+    table = csv.DictWriter(text, list(rows[-1]), lineterminator="\n")
     table.writeheader()
-    table.writerows([*rows, {"sample": "mean", **means}])
-    write_whole(output / "figures.csv", lambda path: _put(path, text.getvalue().encode()))
-    return means
+    table.writerows(rows)
+    write_whole(path, lambda part: _put(part, text.getvalue().encode()))
 
 
 def predict(
@@ -235,27 +238,12 @@ def _calibration(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return dict(zip(("UCE", "AUCE"), uce_auce(variance, error), strict=True))
 
 
-def write_images(one: Prediction, folder: Path) -> None:
-    """``name_restored.tif`` (float32 reflectance; of series all frames one after another) and ``name_restored.png``:
-    seen, restored, true.
-
-    Raises:
-        OutputError: the folder cannot be written.
-    """
-    planes = one.estimate.reshape(-1, *one.estimate.shape[-2:])
-    write_whole(folder / f"{one.name}_restored.tif", lambda path: write_raster(path, planes, one.crs, one.transform))
-    frame = int(one.hidden.mean(axis=(-2, -1)).argmax()) if one.estimate.ndim == 4 else ...
-    chosen = [one.bands.index(band) for band in shown_bands(one.bands)]
-    three = [values[frame][..., chosen, :, :] for values in (one.cloudy, one.estimate, one.truth)]
-    limits = stretch(three[2])
-    image = np.concatenate([in_colour(np.nan_to_num(values), limits) for values in three], axis=1)
-    write_whole(folder / f"{one.name}_restored.png", lambda path: _put(path, _png(image)))
-
-
-def _png(image: np.ndarray) -> bytes:
-    import base64
-
-    return base64.b64decode(png(image).split(",", 1)[1])
+def _together(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Figures of masks over the pixels of all samples, as Clear Vision's are published; {} of restorations."""
+    if not set(COUNTS) <= set(rows[0]):
+        return {}
+    counts = {name: sum(row[name] for row in rows) for name in COUNTS}
+    return {**mask_figures(counts), **counts}
 
 
 def _put(path: Path, content: bytes) -> None:

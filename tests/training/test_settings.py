@@ -21,7 +21,8 @@ from cloud_removal_plugin.training.config import TrainingConfig, from_dict
 from cloud_removal_plugin.training.feeds import feed_of
 from cloud_removal_plugin.training.loop import Trainer
 from cloud_removal_plugin.training.perceptual import VGG16Encoder, perceptual
-from cloud_removal_plugin.training.predicting import Prediction, evaluate, figures_of, predict
+from cloud_removal_plugin.training.predicting import evaluate, figures_of, predict
+from cloud_removal_plugin.training.predictions import Prediction
 from cloud_removal_plugin.training.stepping import GeneratorStep, PlainStep
 from cloud_removal_plugin.training.tasks import loss_of
 from tests.training.conftest import TINY
