@@ -16,170 +16,33 @@ from ..observation import Observation, Restoration
 from .context import axes
 from .covered import FittedCovered, fit_covered
 from .dates import seen_coarse
-from .ensemble import LOCAL, MEMBERS, Progress, least_clear, sigma_features
+from .ensemble import LOCAL, MEMBERS, Progress, least_clear
 from .frame import make_plan as make_single_plan
-from .frame import ring
-from .inpainting import Inpainting, distance
+from .inpainting import Inpainting
 from .local_correction import TILE
-from .members import MARGIN, teaching_pixels
-from .membrane import spread
+from .members import MARGIN
 from .networks import Network
 from .protocol import Fitted, Report
 from .series_block import BlockFrame, BlockPlan, block_dates, make_plan
-from .series_gaussian import DateEstimates, SeriesGaussian, draw_sample, estimate, fit_models
+from .series_corrections import add_networks
+from .series_gaussian import SeriesGaussian, draw_sample, fit_models
 from .series_protocol import FittedSeries, turned_to
 from .series_trial import (
-    THIN,
-    Judged,
     Part,
-    add_networks,
     add_surroundings,
-    corrected,
     draw_folds,
-    interpolated,
     judge,
     lattice_step,
-    network_table,
     simulated_parts,
-    surroundings,
-    taught_ridge,
 )
-from .sigma import SigmaModel, fit_sigma, overall
+from .series_window import Block, DateModel, error_features
+from .sigma import fit_sigma, overall
 from .stack import stack_weights
 
 HALO = TILE
 """Tiles of the local correction that touch a window lie within this; farther rims hardly matter inside."""
 NEAREST = 12
 """Dates from which a date that shows nothing of itself is estimated."""
-
-
-@dataclass
-class DateModel:
-    """What one date has of its own.
-
-    Attributes:
-        names: members in the order of the weights. weights: float32 (M, C). basis: (K, C), axes of the membrane.
-        low, high: float32 (C,), range of every estimate. sigma: None where there was too little to judge by.
-        networks: of this date, empty without. guard: float32 (C,).
-    """
-
-    names: tuple[str, ...]
-    weights: np.ndarray
-    basis: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    sigma: SigmaModel | None
-    networks: tuple[Network, ...] = ()
-    guard: np.ndarray | None = None
-
-    def stacked(self, members: dict[str, np.ndarray]) -> np.ndarray:
-        """Weighted sum (C, n) of members before the membrane."""
-        return sum(w[:, None] * members[name] for name, w in zip(self.names, self.weights, strict=True))
-
-
-@dataclass
-class Block:
-    """A fitted block: its Gaussian, its dates' own models, the spectral axes of the context."""
-
-    gaussian: SeriesGaussian
-    models: dict[int, DateModel]
-    axis: np.ndarray
-    local: bool
-
-    def restore(
-        self, obs: Observation, dates: Sequence[int], pool: Executor | None
-    ) -> Iterator[tuple[int, Restoration]]:
-        """Restores those of ``dates`` that this block is for."""
-        plan = self.gaussian.plan
-        places = [place for place in plan.restored if plan.dates[place] in dates and place in self.models]
-        if not places:
-            return
-        frame = BlockFrame(obs, plan)
-        lists = {place: self._lists(frame, place) for place in places}
-        empty = np.zeros(0, np.int64)
-        wanted = [np.unique(np.concatenate(lists[p])) if p in lists else empty for p in plan.restored]
-        found = dict(zip(plan.restored, estimate(frame, self.gaussian, wanted, pool), strict=True))
-        self.gaussian.forget()
-
-        def one(place: int) -> tuple[int, Restoration]:
-            return plan.dates[place], self._date(frame, place, lists[place], found.pop(place))
-
-        yield from map(one, places) if pool is None else pool.map(one, places)
-
-    def _lists(self, frame: BlockFrame, place: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Flat indices of one date: gap, rim, clear pixels that teach the local correction."""
-        gap = frame.gap[place].reshape(frame.shape)
-        clear = frame.seen[place].reshape(frame.shape) & ~gap
-        teachers = teaching_pixels(gap, clear, THIN) if self.local and gap.any() else np.zeros(0, np.int64)
-        return np.flatnonzero(gap), np.flatnonzero(ring(gap, clear)), teachers
-
-    def _date(
-        self, frame: BlockFrame, place: int, lists: tuple[np.ndarray, np.ndarray, np.ndarray], found: DateEstimates
-    ) -> Restoration:
-        """One date of one window."""
-        plan, model = self.gaussian.plan, self.models[place]
-        inside, edge, teachers = lists
-        core = len(inside)
-        both = found.at(np.searchsorted(found.pixels, np.concatenate((inside, edge))))
-        members, change, age = self._members(frame, place, both, found, teachers)
-        stacked = model.stacked(members)
-        planes, laplace = self._continued(frame, place, model, stacked[:, core:], edge)
-        correction = model.basis.T @ planes[:, inside]
-        result = np.clip(stacked[:, :core] + correction, model.low[:, None], model.high[:, None])
-        shape = (plan.bands, *frame.shape)
-        out = np.full((plan.bands, frame.size), np.nan, np.float32)
-        out[:, inside] = result
-        sigma = np.full_like(out, np.nan)
-        if model.sigma is not None and core:
-            clear = (frame.seen[place] & ~frame.gap[place]).reshape(frame.shape)
-            judged = Judged(
-                {}, result, correction, result, inside, distance(clear).ravel()[inside], laplace[inside],
-                change[:, :core], both.log_deviation[:, :core], age[:, :core],
-            )  # fmt: skip
-            features = _features({name: values[:, :core] for name, values in members.items()}, judged)
-            sigma[:, inside] = model.sigma.predict(features, core)
-        return Restoration(out.reshape(shape), sigma.reshape(shape))
-
-    def _members(
-        self, frame: BlockFrame, place: int, both: DateEstimates, found: DateEstimates, teachers: np.ndarray
-    ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-        """Members (C, n) by name, the interpolation's change (C, n) and ages (2, n), at gap and rim."""
-        plan, model = self.gaussian.plan, self.models[place]
-        values, change, age = interpolated(frame, plan, place, both)
-        members = {"gaussian": both.gauss, "interpolation": values}
-        if self.local and len(teachers):
-            taught = found.at(np.searchsorted(found.pixels, teachers))
-            ridge = taught_ridge(frame, place, taught, 1 / THIN**2)
-            members["gaussian"] = both.gauss + corrected(ridge, frame, both)
-        if model.networks:
-            around = surroundings(frame, plan, place, self.axis, both.pixels, None)
-            table = network_table(age, both, around)
-            correction = sum(network(table) for network in model.networks) / np.float32(len(model.networks))
-            members["networks"] = both.gauss + np.clip(correction, -model.guard[:, None], model.guard[:, None])
-        for value in members.values():
-            np.clip(value, model.low[:, None], model.high[:, None], out=value)
-        return members, change, age
-
-    def _continued(
-        self, frame: BlockFrame, place: int, model: DateModel, stacked: np.ndarray, edge: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Residual at the rim continued into the gap (K, H * W), and the rim's mean reflectance (H * W,)."""
-        planes = np.zeros((len(model.basis) + 1, frame.size), np.float32)
-        if len(edge):
-            truth = np.take(frame.blocks[place], edge, axis=1)
-            planes[:-1, edge] = model.basis @ (truth - stacked)
-            planes[-1, edge] = truth.mean(axis=0)
-            rim = np.zeros(frame.size, bool)
-            rim[edge] = True
-            planes = spread(planes.reshape(-1, *frame.shape), rim.reshape(frame.shape)).reshape(planes.shape)
-        else:
-            planes[-1] = (model.low + model.high).mean() / 2
-        return planes[:-1], planes[-1]
-
-
-def _features(members: dict[str, np.ndarray], judged: Judged) -> list[np.ndarray]:
-    """Features of the error model, those of a single date's ensemble."""
-    return sigma_features(members, judged.result, judged.correction, judged, judged.laplace, judged.far)
 
 
 @dataclass(frozen=True)
@@ -313,8 +176,7 @@ class SeriesEnsemble:
         if "networks" in names and len(rows) == len(plan.restored):
             block.axis = axes(_spectral_cov(whole))
             add_surroundings(parts, frames, plan, block.axis, pool)
-            numbers = list(range(len(models)))
-            networks, guard = add_networks(parts, len(rows), numbers, seed, pool, progress.check)
+            networks, guard = add_networks(parts, frames, models, seed, pool, progress.check)
         errors = {}
         for date in rows:
             place = plan.restored[date]
@@ -349,7 +211,7 @@ class SeriesEnsemble:
         error = judged.result - judged.truth
         if error.shape[1] < 50:
             return model, None
-        model.sigma = fit_sigma(_features(judged.members, judged), error, judged.fold)
+        model.sigma = fit_sigma(error_features(judged.members, judged), error, judged.fold)
         return model, overall(error)
 
 

@@ -17,14 +17,14 @@ import numpy as np
 
 from .estimate import BATCH, least_group
 from .gaussian import NOISES, ROUNDS, START_NOISE, BlockGaussian, fit_gaussian, rows_of
+from .local_correction import COMPONENTS
 from .patterns import bits, encode, fold_rare, groups
 from .series_block import BlockFrame, BlockPlan
+from .series_lens import Lens, Told
 
 EM_SAMPLES = 5_000
 FOLD_ROUNDS = 2
 """EM rounds of the models that never see one simulated gap; they start from the whole model."""
-COMPONENTS = 32
-"""Principal components of the filled dates that local correction and networks look at."""
 MOST_PATTERNS = 256
 """Patterns of missing dates that the fit keeps apart; 64 lose 0.1 dB in very cloudy series."""
 KEPT = 300
@@ -57,6 +57,7 @@ class PatternMatrices:
 
     Attributes:
         rows: (o,) observed variables. blocks: blocks that the pattern sees.
+        fill: float32 (V, o), all variables; identity at observed rows.
         matrix: float32 (K + R C, o): components, then each restored date's residual (seen) or estimate (hidden).
         leave: per restored date that is seen, float32 (K, C): what its own pixel adds to the components.
         log_deviation: float32 (R, C), log of the conditional standard deviation of each restored date.
@@ -64,6 +65,7 @@ class PatternMatrices:
 
     rows: np.ndarray
     blocks: tuple[int, ...]
+    fill: np.ndarray
     matrix: np.ndarray
     leave: dict[int, np.ndarray]
     log_deviation: np.ndarray
@@ -123,9 +125,8 @@ def _matrices(model: SeriesGaussian, pattern: int) -> PatternMatrices:
             parts.append(gain[own])
             variance = np.diag(model.cov)[own] - np.einsum("ij,ji->i", raw[own], model.cov[rows][:, own])
         deviation.append(np.log(np.maximum(variance, 0) + model.noise) / 2)
-    return PatternMatrices(
-        rows, blocks, np.concatenate(parts).astype(np.float32), leave, np.array(deviation, np.float32)
-    )
+    matrix = np.concatenate(parts).astype(np.float32)
+    return PatternMatrices(rows, blocks, gain.astype(np.float32), matrix, leave, np.array(deviation, np.float32))
 
 
 @dataclass
@@ -150,7 +151,11 @@ class DateEstimates:
 
 
 def estimate(
-    frame: BlockFrame, model: SeriesGaussian, wanted: Sequence[np.ndarray], pool: Executor | None = None
+    frame: BlockFrame,
+    model: SeriesGaussian,
+    wanted: Sequence[np.ndarray],
+    pool: Executor | None = None,
+    lenses: Sequence[Lens] = (),
 ) -> list[DateEstimates]:
     """Estimates of every restored date at its own pixels.
 
@@ -158,6 +163,7 @@ def estimate(
         frame: a window. model: of the region.
         wanted: per restored date, flat pixel indices without repetition.
         pool: spreads batches over cores.
+        lenses: further functions of the filled dates, handed over batch by batch.
     """
     plan = model.plan
     bands, many = plan.bands, len(model.axes)
@@ -183,21 +189,25 @@ def estimate(
         x = np.concatenate(observed) if observed else np.zeros((0, len(here)), np.float32)
         x -= mean[found.rows, None]
         both = found.matrix @ x
+        told = {}
         for row, place in enumerate(plan.restored):
             target = places[row, here]
             mine = np.flatnonzero(target >= 0)
             if not len(mine):
                 continue
             target, part = target[mine], both[many + row * bands : many + (row + 1) * bands, mine]
-            components = both[:many, mine]
+            components, residual = both[:many, mine], None
             if place in found.leave:
-                components = components - found.leave[place] @ part
+                components, residual = components - found.leave[place] @ part, part
                 part = np.take(frame.blocks[place], here[mine], axis=1) - part
             else:
                 part = part + mean[bounds[place] : bounds[place] + bands, None]
             out[row].gauss[:, target] = part
             out[row].components[:, target] = components
             out[row].log_deviation[:, target] = found.log_deviation[row][:, None]
+            told[row] = Told(mine, target, part, residual, slice(bounds[place], bounds[place] + bands))
+        for lens in lenses:
+            lens.look(found.fill, found.rows, x, told)
 
     jobs = groups(codes, BATCH)
     list(map(one, jobs) if pool is None else pool.map(one, jobs))

@@ -1,8 +1,9 @@
 """Tiny networks that several dates train together: one trunk, and for every date its own offsets and its own output.
 
-The recipe is that of :mod:`networks` (two layers of 96 SiLU units, Huber loss, AdamW, one cycle). What dates of a block
-have in common (how spectra and surroundings bend the Gaussian's error) is learned once; that costs little more than the
-networks of one date. Network k never sees simulated gap k.
+The recipe is that of :mod:`networks` (two layers of 96 SiLU units, 128 in small scenes, Huber loss, AdamW, one cycle).
+What dates of a block have in common (how spectra and surroundings bend the Gaussian's error) is learned once; that
+costs little more than the networks of one date. The filled dates reach the first layer in the same way whichever date
+is restored, so one matrix product a pixel serves all dates of a trunk. Network k never sees simulated gap k.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .networks import CLIP, DECAY, MANY, Network, _cycle
+from .networks import CLIP, DECAY, MANY, WIDE_UNITS, Network, _cycle
 
 UNITS = 96
 BATCH = 768
@@ -21,8 +22,8 @@ BATCH = 768
 LEAST_OF_DATE, MOST_OF_DATE = 48, 192
 TOGETHER = 6
 """Dates that share a trunk; fourteen in one lost 0.2 dB."""
-STEPS = (300, 450)
-"""Training steps below and from :data:`networks.MANY` samples on."""
+STEPS, WIDE_STEPS = (300, 450), 2_000
+"""Training steps below and from :data:`networks.MANY` samples on, and of wide networks."""
 LONGEST = 12.0
 """Standardised inputs are clipped here."""
 
@@ -39,52 +40,86 @@ class _Task:
     size: np.ndarray
 
 
+def trunks(dates: int) -> list[np.ndarray]:
+    """Dates (positions among those that have samples) that share a trunk."""
+    return np.array_split(np.arange(dates), -(-dates // TOGETHER))
+
+
 def train_shared(
-    tables: Sequence[np.ndarray],
+    tables: list[np.ndarray],
     residuals: Sequence[np.ndarray],
     folds: Sequence[np.ndarray],
     numbers: Sequence[int],
+    filled: int,
     seed: tuple[int, ...],
     pool: Executor | None = None,
     check: Callable[[], None] | None = None,
+    thorough: bool = False,
 ) -> list[list[Network]]:
     """Trains one network for each simulated gap, for all dates at once.
 
     Args:
-        tables: float32 (I, n) inputs of each date. residuals: float32 (C, n), true minus Gaussian reflectance.
+        tables: float32 (I, n) inputs of each date; emptied. residuals: float32 (C, n), true minus Gaussian reflectance.
         folds: (n,) simulated gap of each sample. numbers: the simulated gaps.
+        filled: so many inputs, the first ones, are filled dates; they enter the dates of a trunk by the same weights.
         seed: of every random choice. pool: trains side by side. check: raises to stop.
+        thorough: train wide networks for longer, where a trunk has :data:`networks.MANY` samples a date.
 
     Returns:
         For each of ``numbers``, the networks of the dates in terms of raw inputs.
     """
-    tasks = [_standardised(*each) for each in zip(tables, residuals, folds, strict=True)]
-    many = -(-len(tasks) // TOGETHER)
-    groups = [[tasks[i] for i in part] for part in np.array_split(np.arange(len(tasks)), many)]
+    groups = []
+    for part in trunks(len(tables)):
+        inputs = [tables[i] for i in part]
+        for i in part:
+            tables[i] = np.zeros((0, 0), np.float32)
+        groups.append(_standardised(inputs, [residuals[i] for i in part], [folds[i] for i in part], filled))
 
     def one(job: tuple[int, int]) -> list[Network]:
         number, group = job
-        shown = [date for date, task in enumerate(groups[group]) if (task.fold != number).any()]
-        out = [_silent(task) for task in groups[group]]
-        if shown:
-            tasks = [groups[group][date] for date in shown]
-            parts = _optimise(tasks, number, np.random.default_rng([*seed, 100 + number, group]), check)
-            for place, date in enumerate(shown):
-                out[date] = _raw(tasks[place], parts, place)
-        return out
+        return _trunk(groups[group], number, (*seed, 100 + number, group), check, thorough)
 
-    jobs = [(number, group) for number in numbers for group in range(many)]
+    jobs = [(number, group) for number in numbers for group in range(len(groups))]
     found = dict(zip(jobs, map(one, jobs) if pool is None else pool.map(one, jobs), strict=True))
-    return [[net for group in range(many) for net in found[number, group]] for number in numbers]
+    return [[net for group in range(len(groups)) for net in found[number, group]] for number in numbers]
 
 
-def _standardised(table: np.ndarray, residual: np.ndarray, fold: np.ndarray) -> _Task:
-    mean = table.mean(axis=1, dtype=np.float64)
-    scale = np.maximum(table.std(axis=1, dtype=np.float64), 1e-4)
-    size = np.maximum(residual.std(axis=1, dtype=np.float64), 1e-6)
-    x = ((table - mean[:, None]) / scale[:, None]).T.astype(np.float32)
-    y = np.clip(residual / size[:, None], -CLIP, CLIP).T.astype(np.float32)
-    return _Task(np.clip(x, -LONGEST, LONGEST), np.ascontiguousarray(y), fold, mean, scale, size)
+def _trunk(
+    tasks: list[_Task], number: int, seed: tuple[int, ...], check: Callable[[], None] | None, thorough: bool
+) -> list[Network]:
+    """The networks of one trunk's dates that may not see one simulated gap."""
+    shown = [date for date, task in enumerate(tasks) if (task.fold != number).any()]
+    # decided by all samples, so that the networks of all gaps are of one width
+    wide = thorough and sum(len(task.fold) for task in tasks) >= MANY * len(tasks)
+    units = WIDE_UNITS if wide else UNITS
+    out = [_silent(task, units) for task in tasks]
+    if shown:
+        some = [tasks[date] for date in shown]
+        parts = _optimise(some, number, np.random.default_rng(seed), check, units, WIDE_STEPS if wide else None)
+        for place, date in enumerate(shown):
+            out[date] = _raw(tasks[date], parts, place)
+    return out
+
+
+def _standardised(
+    tables: list[np.ndarray], residuals: Sequence[np.ndarray], folds: Sequence[np.ndarray], filled: int
+) -> list[_Task]:
+    """The dates of a trunk; what they share (the first ``filled`` inputs) by one mean and scale."""
+    count = sum(table.shape[1] for table in tables)
+    middle = sum(table[:filled].sum(axis=1, dtype=np.float64) for table in tables) / count
+    square = sum(np.square(table[:filled] - middle[:, None]).sum(axis=1) for table in tables) / count
+    tasks = []
+    for number, (residual, fold) in enumerate(zip(residuals, folds, strict=True)):
+        table, tables[number] = tables[number], np.zeros((0, 0), np.float32)
+        mean, scale = table.mean(axis=1, dtype=np.float64), table.std(axis=1, dtype=np.float64)
+        mean[:filled], scale[:filled] = middle, np.sqrt(square)
+        scale = np.maximum(scale, 1e-5)
+        size = np.maximum(residual.std(axis=1, dtype=np.float64), 1e-6)
+        x = ((table - mean[:, None].astype(np.float32)) / scale[:, None].astype(np.float32)).T
+        y = np.clip(residual / size[:, None], -CLIP, CLIP).T.astype(np.float32)
+        x = np.ascontiguousarray(np.clip(x, -LONGEST, LONGEST))
+        tasks.append(_Task(x, np.ascontiguousarray(y), fold, mean, scale, size))
+    return tasks
 
 
 def _raw(task: _Task, parts: list[np.ndarray], date: int) -> Network:
@@ -95,10 +130,10 @@ def _raw(task: _Task, parts: list[np.ndarray], date: int) -> Network:
     return Network(*(np.ascontiguousarray(part, np.float32) for part in raw))
 
 
-def _silent(task: _Task) -> Network:
+def _silent(task: _Task, units: int) -> Network:
     """What stands for a network where a date shows all it has in the simulated gap that must stay unseen."""
     inputs, bands = len(task.scale), len(task.size)
-    shapes = ((1, inputs), (1,), (1, 1), (1,), (bands, 1), (bands,))
+    shapes = ((units, inputs), (units,), (units, units), (units,), (bands, units), (bands,))
     return Network(*(np.zeros(shape, np.float32) for shape in shapes))
 
 
@@ -124,11 +159,12 @@ class _Batches:
 
 
 def _optimise(
-    tasks: Sequence[_Task], number: int, rng: np.random.Generator, check: Callable[[], None] | None
-) -> list[np.ndarray]:
+    tasks: Sequence[_Task], number: int, rng: np.random.Generator, check: Callable[[], None] | None,
+    units: int, steps: int | None,
+) -> list[np.ndarray]:  # fmt: skip
     """AdamW (Loshchilov and Hutter 2019), one-cycle rate (Smith and Topin 2018), on the mean of the dates' losses."""
     inputs, bands, dates = tasks[0].x.shape[1], tasks[0].y.shape[1], len(tasks)
-    shapes = [(inputs, UNITS), (dates, UNITS), (UNITS, UNITS), (UNITS,), (dates, UNITS, bands), (dates, bands)]
+    shapes = [(inputs, units), (dates, units), (units, units), (units,), (dates, units, bands), (dates, bands)]
     flat = np.zeros(sum(int(np.prod(shape)) for shape in shapes), np.float32)
     slope = np.zeros_like(flat)
     parameters, slopes = _views(flat, shapes), _views(slope, shapes)
@@ -137,7 +173,7 @@ def _optimise(
         weight[...] = rng.uniform(-bound, bound, weight.shape)
     batches = _Batches(tasks, number, rng)
     first, second = np.zeros_like(flat), np.zeros_like(flat)
-    steps, kept = STEPS[batches.samples >= MANY], 1.0
+    steps, kept = steps or STEPS[batches.samples >= MANY], 1.0
     for step in range(steps):
         if check is not None and step % 20 == 0:
             check()

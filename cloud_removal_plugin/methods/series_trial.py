@@ -21,17 +21,13 @@ from .interpolation import after_share, ages, neighbours
 from .local_correction import COMPONENTS as LOCAL
 from .local_correction import LocalRidge
 from .membrane import spread
-from .networks import Network
 from .patterns import groups
 from .series_block import BlockFrame, BlockPlan, view
 from .series_gaussian import DateEstimates, SeriesGaussian, estimate
-from .series_networks import train_shared
 from .trial import principal
 
 LATTICE_PIXELS = 120_000
 """The fit looks at every s-th row and column, so that no more pixels than about these are looked at."""
-TRAINING = 12_000
-"""Training pixels of a date."""
 JUDGED = 4_000
 """Pixels of a date on which weights and error model are fitted."""
 THIN = 2
@@ -176,6 +172,12 @@ def interpolated(
     return values, change, ages(before, after, others.days)
 
 
+def ages_at(frame: BlockFrame, plan: BlockPlan, place: int, pixels: np.ndarray) -> np.ndarray:
+    """Months (2, n) to the earlier and the later date that see each pixel, from the date at ``place``."""
+    others = view(frame, plan, place)
+    return ages(*neighbours(others.seen[: len(plan.dates) - 1, pixels], others.days), others.days)
+
+
 def add_surroundings(
     parts: Sequence[Part], frames: Sequence[BlockFrame], plan: BlockPlan, axis: np.ndarray, pool: Executor | None
 ) -> None:
@@ -197,53 +199,6 @@ def surroundings(
     """Context (J, n) of one date from its neighbours in time."""
     others = view(frame, plan, place)
     return context(others, others, axis, pixels, pool)
-
-
-def network_table(part_age: np.ndarray, found: DateEstimates, around: np.ndarray) -> np.ndarray:
-    """Inputs (I, n) of the networks: components of the filled dates, Gaussian, ages, context."""
-    return np.concatenate((found.components, found.gauss, part_age, around))
-
-
-def add_networks(
-    parts: Sequence[Part],
-    dates: int,
-    numbers: Sequence[int],
-    seed: tuple[int, ...],
-    pool: Executor | None,
-    check: Callable[[], None] | None,
-) -> tuple[list[list[Network]], np.ndarray]:
-    """Trains the networks and adds them as a member to every part.
-
-    Returns:
-        Networks by simulated gap and date, and the guard (R, C): how far they may leave the Gaussian.
-    """
-    rng = np.random.default_rng([*seed, 41])
-    tables, residuals, folds = [], [], []
-    for date in range(dates):
-        mine = [part for part in parts if part.date == date]
-        total = sum(part.core for part in mine)
-        pieces = []
-        for part in mine:
-            keep = np.sort(rng.permutation(part.core)[: int(np.ceil(TRAINING * part.core / max(total, TRAINING)))])
-            table = network_table(part.age[:, keep], part.found.at(keep), part.surroundings[:, keep])
-            residual = part.truth[:, keep] - part.found.gauss[:, keep]
-            pieces.append((table, residual, np.full(len(keep), part.number)))
-        joined = [np.concatenate(column, axis=-1) for column in zip(*pieces, strict=True)]
-        for store, column in zip((tables, residuals, folds), joined, strict=True):
-            store.append(column)
-    networks = train_shared(tables, residuals, folds, numbers, seed, pool, check)
-    guard = np.zeros((dates, len(residuals[0])), np.float32)
-    for date in range(dates):
-        mine = [part for part in parts if part.date == date]
-        raw = [
-            networks[list(numbers).index(p.number)][date](network_table(p.age, p.found, p.surroundings)) for p in mine
-        ]
-        core = np.concatenate([np.abs(r[:, : p.core]) for r, p in zip(raw, mine, strict=True)], axis=1)
-        guard[date] = np.quantile(core, 0.99, axis=1)
-        for part, correction in zip(mine, raw, strict=True):
-            limit = guard[date][:, None]
-            part.members["networks"] = part.found.gauss + np.clip(correction, -limit, limit)
-    return networks, guard
 
 
 @dataclass

@@ -55,10 +55,13 @@ def test_a_date_whose_samples_all_lie_in_one_simulated_gap_gets_a_silent_network
     tables = [rng.standard_normal((5, 300)).astype(np.float32) for _ in range(2)]
     residuals = [0.01 * table[:2] for table in tables]
     folds = [rng.integers(0, 3, 300), np.zeros(300, int)]
-    networks = train_shared(tables, residuals, folds, (0, 1, 2), (0,))
+    networks = train_shared(list(tables), residuals, folds, (0, 1, 2), 3, (0,))
     assert not networks[0][1](tables[1]).any()
     assert networks[1][1](tables[1]).any()
     assert networks[0][0](tables[0]).any()
+    # filled dates (the first three inputs) enter all dates of a trunk alike
+    assert (networks[1][0].w1[:, :3] == networks[1][1].w1[:, :3]).all()
+    assert (networks[1][0].w1[:, 3:] != networks[1][1].w1[:, 3:]).any()
 
 
 def test_a_blind_model_sees_pixels_of_its_simulated_gap_without_their_target() -> None:
