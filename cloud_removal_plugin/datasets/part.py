@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from ..errors import InputError
 from .example import Example
+from .series import Cube
 
 EVERY = 5
 """Of the regions in alphabetical order every fifth, from the first on, is held out where nobody names others."""
@@ -82,6 +83,10 @@ class Part(Dataset):
 
     def __getitem__(self, index: int) -> Any:
         return self.reader[self.indices[index]]
+
+    def cube(self, index: int) -> Cube:
+        """The series behind one of its samples, of a reader of series."""
+        return self.reader.cube(self.indices[index])
 
     def example(self, index: int) -> Example:
         """The reader's example of one of its samples."""

@@ -22,6 +22,8 @@ SERIES = 10
 """Frames that Clear Vision is padded to."""
 PADDED = 255.0
 """Marks padded frames of Clear Vision's target."""
+LEAST_RANGE = 1e-6
+"""Of reflectance, by which Clear Vision's frames are divided."""
 
 Batch = Mapping[str, Tensor]
 
@@ -233,14 +235,26 @@ def _padded(values: Tensor) -> Tensor:
 
 
 class MaskFeed(Feed):
-    """Clear Vision's mask network: one frame to two classes."""
+    """Clear Vision's mask network: one frame to two classes.
+
+    As its authors read frames (https://github.com/caoymg/Clear-Vision): missing pixels are white, and all is divided by
+    the range of the whole series (of the image, where it stands alone). The detector of that name does the same.
+    """
 
     def tensors(self, example: Example) -> dict[str, Tensor]:
         """The cloudy frame and its mask."""
         seen = example.observation
         optical = self._chosen(seen.optical[0], seen, example.name)
         mask = torch.from_numpy((seen.cloud[0] >= 0.5).astype(np.int64))
-        return {"optical": _tensor(self.scaling.optical(optical)), "mask": mask}
+        whole = optical if example.series is None else self._chosen(example.series, seen, example.name)
+        known = np.clip(whole[np.isfinite(whole)], 0, 1)
+        if not known.size:
+            raise InputError(
+                f"The sample '{example.name}' shows nothing of its own date, so no clouds can be found on it. Choose "
+                "data with cloudy images."
+            )
+        white = np.where(np.isfinite(optical), np.clip(optical, 0, 1), np.float32(1))
+        return {"optical": _tensor(white / max(float(known.max() - known.min()), LEAST_RANGE)), "mask": mask}
 
     def forward(self, network: nn.Module, batch: Batch) -> Tensor:
         """Logits (B, 2, H, W)."""

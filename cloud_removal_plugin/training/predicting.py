@@ -128,15 +128,22 @@ class Predictor:
 
     def _of_mask(self, index: int) -> MaskPrediction:
         """Clouds by the network's own rule: the class with the larger number, so a probability above a half."""
-        feed, example = self.feed, self.samples.example(index)
-        seen, sample = example.observation, feed.tensors(example)
-        cloudy = seen.optical[:1, [seen.bands.index(band) for band in feed.record.bands]]
-        unknown = ~np.isfinite(cloudy).all(axis=1)
-        found = cloud_mask(self._output(pad_series([sample]))).cpu().numpy().astype(np.uint8)
-        truth = sample["mask"][None].numpy().astype(np.uint8)
-        found[unknown] = truth[unknown] = UNKNOWN
-        bands, place = feed.record.bands, (example.crs, example.transform)
-        return MaskPrediction(Path(example.name).stem, found, truth, cloudy, bands, *place)
+        feed, examples = self.feed, self.samples.frames(index)
+        first = examples[0]
+        chosen = [first.observation.bands.index(band) for band in feed.record.bands]
+        cloudy = np.concatenate([each.observation.optical[:1, chosen] for each in examples])
+        samples = [feed.tensors(each) for each in examples]
+        found = np.stack([self._classes(sample) for sample in samples])
+        truth = np.stack([sample["mask"].numpy() for sample in samples]).astype(np.uint8)
+        if not self.samples.by_frame:  # what is missing from a series counts as cloud, as its masks say
+            unknown = ~np.isfinite(cloudy).all(axis=1)
+            found[unknown] = truth[unknown] = UNKNOWN
+        bands, place = feed.record.bands, (first.crs, first.transform)
+        return MaskPrediction(Path(first.name).stem, found, truth, cloudy, bands, *place)
+
+    def _classes(self, sample: Mapping[str, Any]) -> np.ndarray:
+        """uint8 (H, W) of one frame, which never shares a batch: frames of a series may be many."""
+        return cloud_mask(self._output(pad_series([sample])))[0].cpu().numpy().astype(np.uint8)
 
     def _variance(self, output: Any) -> np.ndarray | None:
         if not isinstance(self.feed, UncrtaintsFeed) or not self.feed.variance(output).shape[2]:

@@ -16,8 +16,10 @@ from ..datasets.example import Example
 from ..datasets.opening import reader_of, recognise_layout
 from ..datasets.part import Part, held_out_groups
 from ..datasets.scenes import SceneFiles, ScenesDataset, scenes_of_folder
+from ..datasets.series import Cube, SeriesDataset
 from ..errors import InputError
-from .feeds import Feed
+from ..observation import Observation
+from .feeds import Feed, MaskFeed
 
 PARTS = ("train", "validation", "test")
 SPLITS: Mapping[str, Mapping[str, str]] = {
@@ -129,11 +131,17 @@ class Samples(Dataset):
         augment: a flip (none, vertical, horizontal), then a quarter turn (DSen2-CR's order).
         seed: with :attr:`epoch` and the index it fixes crop and turn.
         on_nan: ``raise``, or ``skip``: the next sample takes the place of one whose target holds no data somewhere.
+
+    Attributes:
+        by_frame: a network that looks for clouds gets frames of the series as they were seen, with their own masks;
+            examples of such readers show the gaps of a restoration instead.
     """
 
     def __init__(self, reader: Any, feed: Feed, crop: int, augment: bool, seed: int, on_nan: str = "raise") -> None:
         self.reader, self.feed, self.crop, self.augment = reader, feed, crop, augment
         self.seed, self.on_nan, self.epoch = seed, on_nan, 0
+        self._series_reader = getattr(reader, "reader", reader)
+        self.by_frame = isinstance(feed, MaskFeed) and isinstance(self._series_reader, SeriesDataset)
 
     def __len__(self) -> int:
         return len(self.reader)
@@ -161,6 +169,22 @@ class Samples(Dataset):
         """The physical sample behind an index, cropped as for training."""
         return self._prepared(self.epoch, index)
 
+    def frames(self, index: int) -> list[Example]:
+        """The sample behind an index for a network that judges frames: all of a series, else the one image."""
+        if not self.by_frame:
+            return [self.example(index)]
+        cube = self.reader.cube(index)
+        return [self._frame(cube, t) for t in range(len(cube.optical))]
+
+    def _frame(self, cube: Cube, t: int) -> Example:
+        """One date of a series with its real clouds; there is no truth below them."""
+        source = self._series_reader
+        observation = Observation(
+            cube.optical[t : t + 1], cube.mask[t : t + 1].astype(np.float32), np.zeros(1), source.bands,
+            pixel_m=source.pixel_m,
+        )  # fmt: skip
+        return Example(observation, np.nan_to_num(cube.optical[t]), cube.name, cube.optical)
+
     def _series(self, index: int) -> Mapping[str, Any]:
         for step in range(len(self)):
             sample = self.reader[(index + step) % len(self)]
@@ -174,8 +198,12 @@ class Samples(Dataset):
         raise InputError("No series of the data has enough clear frames; lower min_length or choose frames = 'none'.")
 
     def _prepared(self, epoch: int, index: int) -> Example:
-        example = self.reader.example(index)
         rng = np.random.default_rng([self.seed, epoch, index, DRAWS])
+        if self.by_frame:
+            cube = self.reader.cube(index)
+            example = self._frame(cube, int(rng.integers(len(cube.optical))))
+        else:
+            example = self.reader.example(index)
         edge, size = self.crop, example.target.shape[-2:]
         if edge and min(size) < edge:
             raise InputError(

@@ -14,7 +14,13 @@ import rasterio
 pytest.importorskip("torch", reason="training needs PyTorch")
 
 from cloud_removal_plugin.__main__ import main
+from cloud_removal_plugin.datasets import EarthNet2021
+from cloud_removal_plugin.datasets.example import Example
+from cloud_removal_plugin.errors import InputError
 from cloud_removal_plugin.evaluation.classes import COUNTS, mask_counts, mask_figures
+from cloud_removal_plugin.observation import Observation
+from cloud_removal_plugin.training.feeds import feed_of
+from cloud_removal_plugin.training.sources import Samples
 from tests.datasets.conftest import write_patch
 
 SMALL = {"widths": [4, 8, 16, 32, 64]}
@@ -135,3 +141,76 @@ def test_pixels_without_data_take_no_part(bright_clouds: Path, tmp_path: Path) -
     assert main(["evaluate", str(config)]) == 0
     row = rows_of(tmp_path / "run/evaluate/figures.csv")[0]
     assert sum(float(row[name]) for name in COUNTS) == 32 * 32 - 36
+
+
+@pytest.fixture
+def cloudy_cubes(tmp_path: Path) -> Path:
+    """EarthNet2021's iid and ood splits, two cubes of 32 x 32 pixels each; bright clouds on three of ten dates."""
+    rng = np.random.default_rng(3)
+    for split in ("iid_test_split", "ood_test_split"):
+        for number in (1, 2):
+            stack = rng.uniform(0.05, 0.3, (32, 32, 5, 10)).astype(np.float32)
+            stack[..., 4, :] = 0
+            stack[: 8 + 2 * number, :, :4, 1::3] = 0.9
+            stack[: 8 + 2 * number, :, 4, 1::3] = 1
+            name = f"context_32UQC_2018-09-03_2019-01-30_{number}_569_2745_2873_6_86_42_122.npz"
+            path = tmp_path / "EarthNet" / split / "context" / "32UQC" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(path, highresdynamic=stack, highresstatic=np.zeros((32, 32, 1), np.float32))
+    return tmp_path / "EarthNet"
+
+
+def test_frames_of_a_series_with_their_own_clouds(cloudy_cubes: Path, tmp_path: Path) -> None:
+    """EarthNet2021 as the authors train: real masks of the iid cubes; a row a cube, a band a frame."""
+    values = {
+        "preset": "clearvision-mask", "output": str(tmp_path / "run"), "network_config": SMALL, "batch": 2,
+        "steps": 60, "lr": 3e-3, "device": "cpu", "threads": 1,
+        "data": {
+            "root": str(cloudy_cubes),
+            "train": {"split": "iid_test_split"},
+            "validation": {"split": "ood_test_split"},
+        },
+    }  # fmt: skip
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(values))
+    assert main(["train", str(config)]) == 0
+    assert main(["evaluate", str(config), "--images"]) == 0
+    *samples, together, mean = rows_of(tmp_path / "run/evaluate/figures.csv")
+    cloudy = [float(row["TP"]) + float(row["FN"]) for row in samples]
+    assert cloudy == [3 * 10 * 32, 3 * 12 * 32]
+    assert sum(float(together[name]) for name in COUNTS) == 2 * 10 * 32 * 32
+    assert float(mean["F1_cloud"]) > 0.9
+    paths = sorted((tmp_path / "run/evaluate").glob("*.tif"))
+    assert len(paths) == 2
+    with rasterio.open(paths[0]) as file:
+        assert (file.count, file.shape) == (10, (32, 32))
+        truth = np.zeros((10, 32, 32), np.uint8)
+        truth[1::3, :10] = 1
+        assert mask_counts(file.read(), truth) == {name: int(float(samples[0][name])) for name in COUNTS}
+
+
+def test_what_the_network_sees_of_a_series(cube_tree: Path, tmp_path: Path) -> None:
+    """Missing pixels are white; all is divided by the range of the whole series, not of the frame."""
+    feed = feed_of("clearvision_mask", {})
+    samples = Samples(EarthNet2021(cube_tree, "train", frames="none"), feed, 0, False, 0)
+    cube = samples.reader.cube(0)
+    known = cube.optical[:, :3][np.isfinite(cube.optical[:, :3])]
+    reach = known.max() - known.min()
+    frames = samples.frames(0)
+    assert len(frames) == 30
+    cloudy = feed.tensors(frames[1])
+    np.testing.assert_allclose(cloudy["optical"][:, :5], 1 / reach, rtol=1e-5)
+    np.testing.assert_allclose(cloudy["optical"][:, 5:], cube.optical[1, :3, 5:] / reach, rtol=1e-5)
+    assert cloudy["mask"][:5].all()
+    assert not cloudy["mask"][5:].any()
+    drawn = {tuple(samples[epoch, 0]["mask"].sum(dim=1).tolist()) for epoch in range(12)}
+    assert len(drawn) == 2, "cloudy and clear frames come in turns of chance"
+    again = [samples[3, 0]["optical"] for _ in range(2)]
+    assert again[0].equal(again[1])
+
+
+def test_a_date_that_was_not_seen_is_refused() -> None:
+    blind = Observation(np.full((1, 3, 16, 16), np.nan, np.float32), np.ones((1, 16, 16), np.float32), np.zeros(1),
+                        ("blue", "green", "red"))  # fmt: skip
+    with pytest.raises(InputError, match="shows nothing of its own date"):
+        feed_of("clearvision_mask", {}).tensors(Example(blind, np.zeros((3, 16, 16), np.float32), "unseen"))
