@@ -35,6 +35,8 @@ class TrainingConfig:
         device: ``cpu``, ``cuda`` or ``auto``.
         devices: processes that share every batch, each with a CUDA device of its own (or all on the processor); 0 = one
             for every CUDA device. Under torchrun its own number counts.
+        sync_batchnorm: several processes take the statistics of batch norm over the whole batch, not each over its own
+            share; one process alone does so anyway.
         workers: processes that read samples.
         threads: of every numerical call on the processor, 0 = one for each core; another number rounds differently, so
             keep it over a resume.
@@ -62,6 +64,7 @@ class TrainingConfig:
     precision: str = "fp32"
     device: str = "auto"
     devices: int = 1
+    sync_batchnorm: bool = False
     workers: int = 0
     threads: int = 0
     validate_every: int = 0

@@ -36,6 +36,7 @@ from .optimisers import create_optimiser, create_schedule
 from .page import write_page
 from .presets import GENERATOR_OPTIONS, preset
 from .record import Outcome, not_better, store
+from .shared_norm import has_norms, share_norms
 from .sources import Samples, open_part, reader_name
 from .stepping import GeneratorStep, PlainStep, Step
 from .tasks import loss_of
@@ -99,7 +100,9 @@ class Trainer:
         self.batches.check_shares(self.team)
         self.options = {**self.recipe.options, **config.options}
         torch.manual_seed(self.seed)
-        self.network = self._network().to(self.device).train()
+        self.shares_norms = config.sync_batchnorm and self.team.count > 1
+        network = share_norms(self._network()) if self.shares_norms else self._network()
+        self.network = network.to(self.device).train()
         self.optimiser = self._optimiser()
         self.per_epoch = self.batches.per_epoch
         self.steps = config.steps or self.per_epoch * int(config.chosen("epochs"))
@@ -108,6 +111,8 @@ class Trainer:
         self.loss = loss_of(self.recipe.loss, self.options, self.device, self.team.count)
         self.members = Members(self.options, self.device) if self.feed.record.module == "tuacr" else None
         self.step: Step = self._step()
+        if config.sync_batchnorm and not has_norms(self.network, getattr(self.step, "judge", None)):
+            raise InputError(f"{self.feed.record.title} has no batch norm to share; leave sync_batchnorm out.")
         self.progress = Progress()
         self.notes: list[str] = []
         if config.resume:
@@ -162,23 +167,27 @@ class Trainer:
         further = (lambda image, target: whole(_Same(self.feed), image, {"target": target})) if whole else None
         betas = tuple(self.recipe.optimiser_options.get("betas", (0.5, 0.999)))
         lr, clip = float(self.config.chosen("lr")), self.config.clip
-        return GeneratorStep(self.network, self.optimiser, self.feed, self.options, lr, betas, further, self.team, clip)
+        return GeneratorStep(
+            self.network, self.optimiser, self.feed, self.options, lr, betas, further, self.team, clip,
+            self.shares_norms,
+        )  # fmt: skip
 
     def _resume(self, path: Path) -> None:
         state = checkpoints.load(path)
         checkpoints.check_same_network(state, self.recipe.network, self.network_config, path)
-        settled = {"seed": self.seed, "batch": self.batch, "accumulate": self.config.accumulate}
-        odd = [name for name, value in settled.items() if state["settled"][name] != value]
+        before = {"sync_batchnorm": False, **state["settled"]}  # older ones do not name it
+        settled = self._settled()
+        odd = [name for name, value in settled.items() if name != "processes" and before[name] != value]
         if odd:
             raise InputError(
                 f"The checkpoint '{path}' was trained with another {' and '.join(odd)}; a resumed run would not "
                 "equal an "
                 "unbroken one. Use the same, or fine-tune its weights in another folder."
             )
-        before = int(state["settled"].get("processes", 1))
-        if before != self.team.count:
+        processes = int(before.get("processes", 1))
+        if processes != self.team.count:
             self.notes.append(
-                f"The checkpoint was made by {before} processes, {self.team.count} go on: equal up to rounding, not "
+                f"The checkpoint was made by {processes} processes, {self.team.count} go on: equal up to rounding, not "
                 "bit for bit."
             )
         self.network.load_state_dict(state["weights"])
@@ -187,17 +196,20 @@ class Trainer:
         self.step.restore(state["stepping"])
         self.progress = Progress(int(state["step"]), float(state["best"]), [dict(row) for row in state["history"]])
 
+    def _settled(self) -> dict[str, Any]:
+        """What a resumed training must not change (but for the number of processes)."""
+        config = self.config
+        return {
+            "seed": self.seed, "batch": self.batch, "accumulate": config.accumulate,
+            "sync_batchnorm": config.sync_batchnorm, "processes": self.team.count,
+        }  # fmt: skip
+
     def state(self) -> dict[str, Any]:
         """All that a checkpoint holds."""
         return {
             "network": self.recipe.network,
             "config": self.network_config,
-            "settled": {
-                "seed": self.seed,
-                "batch": self.batch,
-                "accumulate": self.config.accumulate,
-                "processes": self.team.count,
-            },
+            "settled": self._settled(),
             "weights": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),

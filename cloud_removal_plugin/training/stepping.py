@@ -14,6 +14,7 @@ from ..errors import InputError
 from .adversarial import AdversarialStep, finite_gradients
 from .feeds import Batch, Feed
 from .optimisers import create_optimiser
+from .shared_norm import share_norms
 from .tasks import Loss
 from .team import Team, holding_back, terms_of
 
@@ -132,11 +133,12 @@ class GeneratorStep:
     Args:
         network, optimiser, feed: of the recipe.
         options: ``lambda_L1``, ``lambda_GAN``, ``gan_mode``, ``unfreeze_iter``; of the discriminator ``ndf`` (width)
-            and ``norm`` (``batch`` as published, whose statistics are each process' own, or ``instance``).
+            and ``norm`` (``batch`` as published, or ``instance``).
         lr, betas: of the discriminator's Adam.
         further: a loss of (image, target) beside, or None.
         team: whose processes share the batches; the network is on its device.
         clip: largest norm of the generator's gradient, 0 = none.
+        shares_norms: the discriminator's batch norm sees the whole batch, over all processes.
     """
 
     def __init__(
@@ -150,6 +152,7 @@ class GeneratorStep:
         further: Any,
         team: Team,
         clip: float = 0.0,
+        shares_norms: bool = False,
     ) -> None:
         from ..models.seq2point import PatchDiscriminator
 
@@ -161,7 +164,8 @@ class GeneratorStep:
             norm = str(options.get("norm", "batch"))
             if norm not in ("batch", "instance"):
                 raise InputError(f"The discriminator's norm is '{norm}'; choose batch or instance.")
-            self.judge = PatchDiscriminator(channels, int(options.get("ndf", 64)), norm=norm).to(team.device).train()
+            judge = PatchDiscriminator(channels, int(options.get("ndf", 64)), norm=norm)
+            self.judge = (share_norms(judge) if shares_norms else judge).to(team.device).train()
             self.judge_optimiser = create_optimiser("adam", self.judge.parameters(), lr, betas=betas)
         self._step = AdversarialStep(
             network, optimiser, feed.image, self.judge, self.judge_optimiser,

@@ -75,6 +75,7 @@ def test_every_setting_is_looked_at_here() -> None:
     elsewhere = {
         "preset", "output", "data", "weights", "resume", "on_nan", "workers",  # test_loop
         "device", "devices",  # test_team
+        "sync_batchnorm",  # test_shared_norm
     }  # fmt: skip
     assert covered | elsewhere == set(TrainingConfig.__dataclass_fields__)
 
