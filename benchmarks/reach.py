@@ -39,6 +39,12 @@ PATCHES = ("04065", "02266")
 WHOLE_IMAGE = ("utilise", "seq2point", "clearvision_removal")
 """Modules whose networks write the image; the others add to their input."""
 
+BLANKED = ("utilise", "clearvision_removal")
+"""Modules whose networks see 1 where a frame is cloudy (``methods/learned_inputs.py``)."""
+
+Frame = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Reflectance (13, H, W), backscatter in dB (2, H, W) and what a cloud hides, bool (H, W)."""
+
 NARROW: dict[str, dict[str, Any]] = {
     "seq2point": {"resnet_F": 24},
     "seq2point_nosar": {"resnet_F": 24},
@@ -105,22 +111,22 @@ def image(bands: int, edge: int, rng: np.random.Generator) -> np.ndarray:
     return (smooth + 0.03 * rng.standard_normal((bands, edge, edge)).astype(np.float32)).clip(0, 1)
 
 
-def made_up(edge: int, dates: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each date reflectance (13, edge, edge), every other with a cloud over the right half, and dB (2, ...)."""
+def made_up(edge: int, dates: int) -> list[Frame]:
+    """A frame for each date, every other with a cloud over the right half."""
     rng = np.random.default_rng(3)
     frames = []
     for date in range(dates):
         optical = image(len(SENTINEL2_L1C), edge, rng)
-        if date % 2 == 0:
-            optical[:, :, edge // 2 :] = 0.9
-        frames.append((optical, -20 + 15 * image(2, edge, rng)))
+        hidden = np.zeros((edge, edge), bool)
+        hidden[:, edge // 2 :] = date % 2 == 0
+        frames.append((np.where(hidden, np.float32(0.9), optical), -20 + 15 * image(2, edge, rng), hidden))
     return frames
 
 
-def real(patch: str, dates: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The same from a patch of SEN12MS-CR, by turns cloudy and clear; nothing where it is not there."""
+def real(patch: str, dates: int) -> list[Frame]:
+    """The same from a patch of SEN12MS-CR, by turns cloudy and clear; nothing where it or its mask is not there."""
     stem = data_root() / "sen12mscr_triplets" / patch
-    if not Path(f"{stem}_s1.tif").is_file():
+    if not all(Path(f"{stem}_{kind}.tif").is_file() for kind in ("s1", "cloudmask")):
         return []
 
     def read(kind: str) -> np.ndarray:
@@ -128,16 +134,19 @@ def real(patch: str, dates: int) -> list[tuple[np.ndarray, np.ndarray]]:
             return file.read().astype(np.float32)
 
     optical, radar = [read("s2_cloudy") / 1e4, read("s2_clear") / 1e4], read("s1")
-    return [((1 + 0.02 * date) * optical[date % 2], radar + date) for date in range(dates)]
+    cloudy = read("cloudmask")[0] > 0
+    return [((1 + 0.02 * date) * optical[date % 2], radar + date, cloudy & (date % 2 == 0)) for date in range(dates)]
 
 
-def inputs(name: str, frames: list[tuple[np.ndarray, np.ndarray]]) -> torch.Tensor:
+def inputs(name: str, frames: list[Frame]) -> torch.Tensor:
     """Frames (T, C, edge, edge) in the network's order of channels, ranges as in its record."""
     record = models.record(name)
     places = [SENTINEL2_L1C.index(role) for role in record.bands]
     scaled = []
-    for optical, radar in frames:
+    for optical, radar, hidden in frames:
         parts = [record.scaling.optical(optical[places])]
+        if record.module in BLANKED:
+            parts[0] = np.where(hidden, np.float32(1), parts[0])
         if record.radar == "required":
             parts.insert(0 if record.radar_first else 1, record.scaling.radar(radar))
         scaled.append(torch.from_numpy(np.concatenate(parts)))

@@ -25,7 +25,8 @@ class Lattice:
         edge: pixels of a window, context included.
         halo: context on either side; a multiple of half of ``multiple`` wastes none.
         multiple, least: a window's length is a multiple of the first and at least the second.
-        fade: pixels over which windows fade into each other where context cannot make them equal; 0 = they meet.
+        fade: pixels over which windows fade into each other where context cannot make them equal; 0 = they meet. Ramps
+            are straight: of all ramps of a length their steepest step is the smallest.
         fixed: every window has the edge (the network sees its size, or means over it); else windows are cut to what is
             asked for.
     """
@@ -96,9 +97,11 @@ def _fixed(lattice: Lattice, length: int, low: int, high: int) -> Iterator[Span]
     last = _up(length - edge, lattice.multiple)
     starts = [*range(0, last, stride), last]
     cuts = [0, *((after + before + edge) // 2 for before, after in pairwise(starts)), length]
+    # where the scene's last window makes its neighbour answer for little, ramps are short enough not to overlap
+    owned = [after - before for before, after in pairwise(cuts)]
+    fades = [0, *(2 * (min(fade, *both) // 2) for both in pairwise(owned)), 0]
     for place, start in enumerate(starts):
-        ends = (fade if place else 0, fade if place + 1 < len(starts) else 0)
-        span = Span(start, start + edge, cuts[place], cuts[place + 1], *ends)
+        span = Span(start, start + edge, cuts[place], cuts[place + 1], fades[place], fades[place + 1])
         if span.first < high and span.last > low:
             yield span
 

@@ -21,9 +21,6 @@ from .learned_tiles import EDGES, Axis, Lattice, Span, brought, reflected, spans
 SAME_SIZE = 1.25
 """Pixels that differ from the network's by less than this factor are taken as they are."""
 
-OVERLAP_PX = 24
-"""Pixels over which windows fade into each other where a network sees its whole window."""
-
 LEAST_CORE = 32
 """Pixels that a window answers for, at least."""
 
@@ -284,8 +281,8 @@ def lattice_of(record: Record, frames: int, memory_mb: float, workers: int, devi
     edge = (fitting or usable[-1:])[0]
     if not record.window:
         return Lattice(edge, record.halo, record.size_multiple, record.size_least)
-    fade = min(OVERLAP_PX, edge // 8)
-    halo = min(record.halo, (edge // 2 - fade - record.size_multiple) // 2)
+    # smaller windows share as much of themselves with their neighbours as those that the network was trained on
+    halo, fade = (size * edge // record.window for size in (record.halo, record.fade))
     return Lattice(edge, halo, record.size_multiple, record.size_least, fade, fixed=True)
 
 

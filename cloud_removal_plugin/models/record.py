@@ -28,8 +28,10 @@ class Record:
         scaling: value ranges in and out.
         gsd_m: ground sampling distance of the training data in metres.
         halo: the fewest pixels of context beside a window with which its core changes by less than 1e-3 reflectance, as
-            measured (benchmarks/reach.py); a multiple of half of ``size_multiple``. With ``whole_statistics``: that
-            with which its border is as good as its middle.
+            measured (benchmarks/reach.py); a multiple of half of ``size_multiple``. With ``whole_statistics``: what
+            does not count at all at a window's border; the ramp over ``fade`` begins behind it.
+        fade: pixels over which windows of a network with ``whole_statistics`` pass over into each other: as many as
+            keep steps of usual corrections below 3e-3 reflectance (benchmarks/seams.py).
         size_multiple, size_least: height and width must be a multiple of the first and at least the second.
         parameters: trainable numbers.
         multiply_adds: of convolutions and matrix products for 256 x 256 pixels and ``dates_counted`` dates, as counted
@@ -69,6 +71,7 @@ class Record:
     accuracy: str = ""
     accuracy_source: str = ""
     whole_statistics: bool = False
+    fade: int = 0
     window: int = 0
     memory_kib: float = 10.0
     memory_base: float = 100.0

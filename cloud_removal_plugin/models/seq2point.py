@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .dsen2cr import SAR_BANDS, ScaledResidual
-from .winograd import Conv3d3x3, Conv3x3
+from .winograd import Conv3d3x3, Conv3x3, ReflectedConv3d3x3
 
 OPTICAL_BANDS = 13
 RES_SCALE = 0.1
@@ -49,33 +48,22 @@ def _initialise(module: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
 
 
-class _Pad3d(nn.Module):
-    """Reflection by one pixel in space; then, where wanted, repetition by one step in time."""
-
-    def __init__(self, in_time: bool) -> None:
-        super().__init__()
-        self.in_time = in_time
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, (1, 1, 1, 1, 0, 0), mode="reflect")
-        return F.pad(x, (0, 0, 0, 0, 1, 1), mode="replicate") if self.in_time else x
-
-
 class _Residual3d(nn.Module):
     """pad, conv, ReLU, pad, conv; scaled, added, and a ReLU after the addition."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
+        # the checkpoint counts the padding as a layer
         self.conv_block = nn.Sequential(
-            _Pad3d(True),
-            Conv3d3x3(features, features, 3, (0, 0)),
+            nn.Identity(),
+            ReflectedConv3d3x3(features, features, 3, repeat=1),
             nn.ReLU(inplace=True),
-            _Pad3d(True),
-            Conv3d3x3(features, features, 3, (0, 0)),
+            nn.Identity(),
+            ReflectedConv3d3x3(features, features, 3, repeat=1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(torch.add(x, self.conv_block(x), alpha=RES_SCALE))
+        return torch.add(x, self.conv_block(x), alpha=RES_SCALE).relu_()
 
 
 class _DateNetwork(nn.Module):
@@ -123,8 +111,8 @@ class Seq2Point(_DateNetwork):
             Conv3d3x3(resnet_F, resnet_F, 3, (1, 1)),
             nn.ReLU(inplace=True),
             *(_Residual3d(resnet_F) for _ in range(BLOCKS_3D)),
-            _Pad3d(False),
-            Conv3d3x3(resnet_F, output_nc, n_input_samples, (0, 0)),
+            nn.Identity(),
+            ReflectedConv3d3x3(resnet_F, output_nc, n_input_samples, repeat=0),
             nn.Tanh(),
         )
         _initialise(self)
@@ -142,7 +130,10 @@ class Seq2Point(_DateNetwork):
         Raises:
             ValueError: another number of dates than the network was built for.
         """
-        return self.model_final(torch.stack(self._features(frames), dim=2)).squeeze(2)
+        x = torch.stack(self._features(frames), dim=2)
+        for layer in self.model_final:  # one by one: the first input would live to the end else
+            x = layer(x)
+        return x.squeeze(2)
 
 
 class _Residual2d(nn.Module):

@@ -56,16 +56,49 @@ class Conv3d3x3(nn.Conv3d):
         """(B, inputs, T, H, W) to (B, outputs, T', H', W')."""
         if not _is_faster(x, self.weight):
             return super().forward(x)
-        times, bias = self.kernel_size[0], _bias_of(self)
-        x = F.pad(x, (0, 0, 0, 0, self.padding[0], self.padding[0])) if self.padding[0] else x
+        empty = [torch.zeros_like(x[:, :, 0])] * self.padding[0]
+        return self._by_frames([*empty, *x.unbind(2), *empty])
+
+    def _by_frames(self, frames: list[Tensor]) -> Tensor:
+        """For all that are seen, (B, inputs, H, W) each, to (B, outputs, T', H', W')."""
+        times, own = self.kernel_size[0], slice(None) if self.padding[1] else slice(1, -1)
         weight = self.weight.transpose(1, 2).reshape(self.out_channels, -1, 3, 3)
-        own = slice(None) if self.padding[1] else slice(1, -1)
-        less = 2 * (1 - self.padding[1])
-        out = x.new_empty(x.shape[0], self.out_channels, x.shape[2] - times + 1, x.shape[3] - less, x.shape[4] - less)
-        for first in range(out.shape[2]):
-            seen = x[:, :, first : first + times].transpose(1, 2).flatten(1, 2)
-            out[:, :, first] = operators.winograd_convolution(seen, weight, bias)[..., own, own]
+        results, seen, out = len(frames) - times + 1, None, None
+        for first in range(results):
+            for place, frame in enumerate(map(self._surrounded, frames[first : first + times])):
+                if seen is None:
+                    seen = frame.new_empty(len(frame), times, *frame.shape[1:])
+                seen[:, place] = frame
+            one = operators.winograd_convolution(seen.flatten(1, 2), weight, _bias_of(self))[..., own, own]
+            if out is None:
+                out = one.new_empty(*one.shape[:2], results, *one.shape[2:])
+            out[:, :, first] = one
         return out
+
+    def _surrounded(self, frame: Tensor) -> Tensor:
+        return frame
+
+
+class ReflectedConv3d3x3(Conv3d3x3):
+    """The same of its input reflected by one pixel in space and repeated by ``repeat`` steps in time.
+
+    In inference a frame is padded when its turn comes: padded copies of the whole would take most of the memory.
+    """
+
+    def __init__(self, inputs: int, outputs: int, times: int, repeat: int) -> None:
+        super().__init__(inputs, outputs, times, (0, 0))
+        self.repeat = repeat
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, T, H, W) to (B, outputs, T', H, W)."""
+        if not _is_faster(x, self.weight):
+            x = F.pad(x, (1, 1, 1, 1, 0, 0), mode="reflect")
+            return nn.Conv3d.forward(self, F.pad(x, (0, 0, 0, 0, self.repeat, self.repeat), mode="replicate"))
+        frames = x.unbind(2)
+        return self._by_frames([*frames[:1] * self.repeat, *frames, *frames[-1:] * self.repeat])
+
+    def _surrounded(self, frame: Tensor) -> Tensor:
+        return F.pad(frame, (1, 1, 1, 1), mode="reflect")
 
 
 def _bias_of(layer: nn.Conv2d | nn.Conv3d) -> Tensor:

@@ -32,7 +32,7 @@ def test_windows_compute_little_twice() -> None:
         "dsen2cr": 1.15,
         "baseline_resnet": 1.15,
         "glfcr": 1.35,
-        "seq2point": 1.4,
+        "seq2point": 1.35,
         "uncrtaints_mono": 1.35,
         "uncrtaints": 1.35,
     }

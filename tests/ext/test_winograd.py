@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: E402
 from cloud_removal_plugin import models  # noqa: E402
 from cloud_removal_plugin.ext import operators, torch_versions  # noqa: E402
 from cloud_removal_plugin.models import winograd  # noqa: E402
-from cloud_removal_plugin.models.winograd import Conv3d3x3, Conv3x3  # noqa: E402
+from cloud_removal_plugin.models.winograd import Conv3d3x3, Conv3x3, ReflectedConv3d3x3  # noqa: E402
 
 
 def relative_rms(ours: torch.Tensor, truth: torch.Tensor) -> float:
@@ -97,6 +97,21 @@ def test_three_dimensions_frame_by_frame(kernel, times: int, padding: tuple[int,
     assert not torch.equal(fast, truth)
     assert relative_rms(fast, truth.double()) < 3e-6
     assert torch.equal(layer(x), plain(x)), "with gradients the plain one"
+
+
+@pytest.mark.parametrize(("times", "repeat", "frames"), [(3, 1, 3), (3, 1, 5), (3, 0, 3), (4, 0, 4)])
+def test_reflected_frame_by_frame(kernel, times: int, repeat: int, frames: int) -> None:
+    layer, x = ReflectedConv3d3x3(16, 14, times, repeat), torch.randn(2, 16, frames, 26, 31)
+    padded = torch.nn.functional.pad(x, (1, 1, 1, 1, 0, 0), mode="reflect")
+    padded = torch.nn.functional.pad(padded, (0, 0, 0, 0, repeat, repeat), mode="replicate")
+    plain = torch.nn.Conv3d(16, 14, (times, 3, 3))
+    plain.load_state_dict(layer.state_dict(), strict=True)
+    with torch.no_grad():
+        fast, truth = layer(x), plain(padded)
+    assert fast.shape == truth.shape
+    assert not torch.equal(fast, truth)
+    assert relative_rms(fast, truth.double()) < 3e-6
+    assert torch.equal(layer(x), plain(padded)), "with gradients the plain one"
 
 
 def test_dsen2cr_is_the_same_network(kernel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import random
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from cloud_removal_plugin.methods.learned_tiles import EDGES, Lattice, spans
+from cloud_removal_plugin.methods.learned_window import lattice_of
+from cloud_removal_plugin.models.records import RECORDS
 
 
 @pytest.mark.parametrize("multiple", [1, 2, 8, 16])
@@ -38,3 +41,33 @@ def test_a_scene_that_fits_is_one_window() -> None:
     assert len(spans(Lattice(64, 20, 8), 64, 0, 64)) == 1
     # at the ends of the scene no context is computed
     assert [(span.start, span.stop) for span in spans(Lattice(64, 16), 96, 0, 96)] == [(0, 64), (32, 96)]
+
+
+FADING = [name for name, record in RECORDS.items() if record.window]
+
+
+@pytest.mark.parametrize("name", FADING)
+@pytest.mark.parametrize("memory", [200, 1024, 65536])
+def test_windows_that_fade_sum_to_one_everywhere(name: str, memory: int) -> None:
+    lattice = lattice_of(RECORDS[name], RECORDS[name].dates_counted, memory, 1, "cpu")
+    assert lattice.fixed
+    # a scene's last window lies anywhere beside the one before it
+    for length in [*range(lattice.edge - 8, 4 * lattice.edge), 2048, 10980]:
+        total = np.zeros(length, np.float32)
+        for span in spans(lattice, length, 0, length):
+            assert span.start <= span.first <= span.low < span.high <= span.last <= max(span.stop, length)
+            weights = span.weights()
+            assert ((weights > 0) & (weights <= 1)).all()
+            total[span.first : span.last] += weights
+        np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", FADING)
+def test_ramps_are_as_long_as_the_record_says_and_leave_out_the_border(name: str) -> None:
+    record = RECORDS[name]
+    found = spans(lattice_of(record, record.dates_counted, 65536, 1, "cpu"), 2048, 0, 2048)
+    assert {span.stop - span.start for span in found} == {record.window}
+    assert {span.fade_low for span in found[1:]} == {record.fade}
+    assert min(span.first - span.start for span in found[1:]) >= record.halo
+    for span in found[1:]:
+        assert np.diff(span.weights()).max() <= 1 / record.fade + 1e-6

@@ -21,6 +21,7 @@ def test_every_network_has_a_page_with_its_facts(name: str) -> None:
     text = texts[0]
     for fact in (record.link, f"{record.parameters:,}".replace(",", " "), f"{record.gsd_m:g} m", f"{record.halo} px"):
         assert fact in text, fact
+    assert f"fading over {record.fade} |" in text or not record.fade
     for entry in of_network(name):
         assert entry.file in text
         assert entry.address in text
