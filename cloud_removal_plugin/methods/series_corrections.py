@@ -23,7 +23,7 @@ from .trial import SMALL
 
 TRAINING = (12_000, 100_000)
 """Most training pixels of a date: usually, and in small scenes."""
-TOGETHER = (120_000, 240_000)
+OF_BLOCK = (120_000, 240_000)
 """Most training pixels of all dates of a block."""
 
 
@@ -102,7 +102,8 @@ def add_networks(
     Returns:
         Networks by simulated gap and date, and the guard (R, C): how far they may leave the Gaussian.
     """
-    small = sum(frame.size for frame in frames) <= SMALL
+    # several samples stand for a larger region, where wide networks would cost too much in every window
+    small = len(frames) == 1 and frames[0].size <= SMALL
     tables, residuals, folds = _training(parts, frames, models, small, np.random.default_rng([*seed, 41]), pool)
     numbers = list(range(len(models)))
     networks = train_shared(tables, residuals, folds, numbers, len(models[0].mean), seed, pool, check, small)
@@ -143,7 +144,7 @@ def _training(
 ) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
     """Inputs (I, n), residuals (C, n) and simulated gaps (n,) of each date's training pixels."""
     dates, filled = len(models[0].plan.restored), len(models[0].mean)
-    most = min(TRAINING[small], TOGETHER[small] // dates)
+    most = min(TRAINING[small], OF_BLOCK[small] // dates)
     keep: dict[int, np.ndarray] = {}
     for date in range(dates):
         mine = [part for part in parts if part.date == date]

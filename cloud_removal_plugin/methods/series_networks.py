@@ -17,13 +17,13 @@ import numpy as np
 from .networks import CLIP, DECAY, MANY, WIDE_UNITS, Network, _cycle
 
 UNITS = 96
-BATCH = 768
+BATCH = 512
 """Samples of a step, of all dates together."""
 LEAST_OF_DATE, MOST_OF_DATE = 48, 192
 TOGETHER = 6
 """Dates that share a trunk; fourteen in one lost 0.2 dB."""
 STEPS, WIDE_STEPS = (300, 450), 2_000
-"""Training steps below and from :data:`networks.MANY` samples on, and of wide networks."""
+"""Training steps below and from :data:`networks.MANY` samples a date on, and of wide networks."""
 LONGEST = 12.0
 """Standardised inputs are clipped here."""
 
@@ -90,12 +90,12 @@ def _trunk(
     """The networks of one trunk's dates that may not see one simulated gap."""
     shown = [date for date, task in enumerate(tasks) if (task.fold != number).any()]
     # decided by all samples, so that the networks of all gaps are of one width
-    wide = thorough and sum(len(task.fold) for task in tasks) >= MANY * len(tasks)
-    units = WIDE_UNITS if wide else UNITS
+    many = sum(len(task.fold) for task in tasks) >= MANY * len(tasks)
+    units, steps = (WIDE_UNITS, WIDE_STEPS) if many and thorough else (UNITS, STEPS[many])
     out = [_silent(task, units) for task in tasks]
     if shown:
         some = [tasks[date] for date in shown]
-        parts = _optimise(some, number, np.random.default_rng(seed), check, units, WIDE_STEPS if wide else None)
+        parts = _optimise(some, number, np.random.default_rng(seed), check, units, steps)
         for place, date in enumerate(shown):
             out[date] = _raw(tasks[date], parts, place)
     return out
@@ -145,7 +145,6 @@ class _Batches:
         self._order = [np.zeros(0, np.int64) for _ in tasks]
         self._rng = rng
         self.size = min(max(LEAST_OF_DATE, BATCH // len(tasks)), MOST_OF_DATE)
-        self.samples = sum(len(rows) for rows in self._rows)
 
     def next(self) -> list[np.ndarray]:
         """Indices (b,) of each date; few samples come again within a batch."""
@@ -160,7 +159,7 @@ class _Batches:
 
 def _optimise(
     tasks: Sequence[_Task], number: int, rng: np.random.Generator, check: Callable[[], None] | None,
-    units: int, steps: int | None,
+    units: int, steps: int,
 ) -> list[np.ndarray]:  # fmt: skip
     """AdamW (Loshchilov and Hutter 2019), one-cycle rate (Smith and Topin 2018), on the mean of the dates' losses."""
     inputs, bands, dates = tasks[0].x.shape[1], tasks[0].y.shape[1], len(tasks)
@@ -173,7 +172,7 @@ def _optimise(
         weight[...] = rng.uniform(-bound, bound, weight.shape)
     batches = _Batches(tasks, number, rng)
     first, second = np.zeros_like(flat), np.zeros_like(flat)
-    steps, kept = steps or STEPS[batches.samples >= MANY], 1.0
+    kept = 1.0
     for step in range(steps):
         if check is not None and step % 20 == 0:
             check()

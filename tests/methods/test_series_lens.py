@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cloud_removal_plugin.methods import series_gaussian
+from cloud_removal_plugin.methods import series, series_corrections, series_gaussian
 from cloud_removal_plugin.methods.networks import Network
 from cloud_removal_plugin.methods.series_block import BlockFrame, make_plan
 from cloud_removal_plugin.methods.series_corrections import Beside, Corrections
@@ -98,6 +98,23 @@ def test_corrections_are_the_networks_mean_on_written_down_inputs(scene: tuple, 
         table = np.concatenate((fill, beside[date].table(found[date].gauss, np.arange(30))))
         expected = np.mean([net(table) for net in networks[date]], axis=0)
         np.testing.assert_allclose(made.values[date], expected, rtol=2e-3, atol=2e-2)
+
+
+@pytest.mark.parametrize(("windows", "wide"), [(1, True), (2, False)])
+def test_only_a_scene_that_is_small_itself_gets_wide_networks(
+    monkeypatch: pytest.MonkeyPatch, windows: int, wide: bool
+) -> None:
+    asked = []
+
+    def train(*given: object) -> None:
+        asked.append(given[-1])
+        raise InterruptedError
+
+    monkeypatch.setattr(series_corrections, "train_shared", train)
+    samples = [made_series(5, 3, 40)[0] for _ in range(windows)]  # several windows stand for a larger region
+    with pytest.raises(InterruptedError):
+        series.create("auto").fit(samples, [1, 2], seed=(0, 0, 0))
+    assert asked == [wide]
 
 
 def test_dates_that_have_no_pixels_are_left_alone(scene: tuple) -> None:
