@@ -41,10 +41,6 @@ SHARE = 0.5
 TRAINED_ON = 5
 """Dates of the shortest series that both networks were trained on."""
 
-WIDER = 8
-"""Surroundings beyond those of single images, where windows are large enough: the hard rims of blanked pixels on ten
-dates are felt farther."""
-
 STEP = 64
 """Halos are whole blocks of the series' windows."""
 
@@ -150,8 +146,6 @@ class SeriesLearned:
         """The network's windows, how many of them run at a time, and the MiB that they take."""
         many = workers if side_by_side(self._record, SERIES, memory, workers) else 1
         lattice = lattice_of(self._record, SERIES, memory, many, device)
-        if not lattice.fixed and lattice.edge >= 4 * (lattice.halo + WIDER):
-            lattice = replace(lattice, halo=lattice.halo + WIDER)
         return lattice, many, many * self._record.memory_mb(lattice.edge, lattice.edge, SERIES)
 
     def fit(
