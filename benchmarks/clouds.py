@@ -48,6 +48,8 @@ class Labelled:
     pixel_m: float
     sun: np.ndarray | None = None
     """Azimuth and elevation of each date, where they are known."""
+    days: np.ndarray | None = None
+    """Day of each date; None for a single date."""
 
 
 class ArrayReader:
@@ -77,7 +79,8 @@ def detect(series: Labelled, dates: range, method: str, dilate: int | None) -> n
     if with_sun:
         azimuth, elevation = series.sun[list(dates)].T.tolist()
         options = {"sun_azimuth": azimuth, "sun_elevation": elevation}
-    detect_scene(readers, grid, np.arange(len(readers)) * 5.0, method=method, dilate=dilate, write=write, **options)
+    days = np.zeros(len(readers)) if series.days is None else series.days[list(dates)]
+    detect_scene(readers, grid, days, method=method, dilate=dilate, write=write, **options)
     return classes
 
 
@@ -110,7 +113,7 @@ def lazio(data: Path) -> Labelled:
     labels = np.stack([_read(path.with_name(path.name.replace("S2L1C", "MASK")))[0] for path in paths])
     days = [datetime.date.fromisoformat(path.stem[-10:]) for path in paths]
     sun = np.array([sun_at(day, 42.06, 10.75) for day in days])
-    return Labelled("Lazio masks", optical, labels, SENTINEL2_L1C, "L1C", 10.0, sun)
+    return Labelled("Lazio masks", optical, labels, SENTINEL2_L1C, "L1C", 10.0, sun, np.array([day.toordinal() for day in days]))
 
 
 def sun_at(day: datetime.date, latitude: float, hour: float) -> tuple[float, float]:
@@ -140,12 +143,14 @@ def worldcereal(data: Path, site: str, name: str) -> Labelled:
             if "SCL" in file:
                 scl = file["SCL"][...]
                 sun = np.stack([file["sunAzimuthAngles"][...], 90 - file["sunZenithAngles"][...]], axis=1)
+                unit = str(np.asarray(file["timestamp"].attrs["units"]).astype(str)).split(" since ", maxsplit=1)[0]
+                days = file["timestamp"][...].astype(np.float64) / {"seconds": 86400, "days": 1}[unit]
     optical = np.stack(list(planes.values()), axis=1)
     labels = np.select(
         [np.isin(scl, (0, 1, 7, 11)) | np.isnan(optical).any(axis=1), np.isin(scl, (8, 9, 10)), scl == 3],
         [UNKNOWN, CLOUD, SHADOW],
     ).astype(np.uint8)
-    return Labelled(name, optical, labels, tuple(planes), "L2A", 20.0, sun)
+    return Labelled(name, optical, labels, tuple(planes), "L2A", 20.0, sun, days)
 
 
 def _on_20_m(numbers: np.ndarray, is_10_m: bool) -> np.ndarray:

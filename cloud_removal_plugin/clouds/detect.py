@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -90,7 +90,7 @@ def detect_scene(
     Args:
         readers: one a date, on ``grid``; all with the same bands as the first, or some of them.
         grid: the scene's grid.
-        days: days of the dates; only their number is used, clear ground is compared over all dates.
+        days: days of the dates, in any order; dates near in time tell best how dark clear ground is.
         method: 'auto' (rules and the series, s2cloudless where it applies and is installed), 's2cloudless', 'rules', or
             one of :data:`published.METHODS`, which take each date by itself, with their own threshold and growth.
         threshold: cloud probability 0..1 above which a pixel is cloud; None = 0.5.
@@ -124,7 +124,7 @@ def detect_scene(
             reads = [_reads(_narrow(reader, bands, stack), bands) for reader in readers]
             return published.detect_dates(method, reads, run, threshold, dilate)
     with ExitStack() as stack:
-        scene = _Scene(readers, grid, method, pool, stack, core)
+        scene = _Scene(readers, grid, days, method, pool, stack, core)
         scene.first_pass(_share(report, 0.0, 0.75), cancelled)
         limit = THRESHOLD if threshold is None else float(threshold)
         scale = Scale(default_dilate(grid.pixel_m) if dilate is None else max(0, int(dilate)), _clean_px(grid.pixel_m))
@@ -172,11 +172,12 @@ class _Scene:
     """The state of one detection: plan, temporary store and coarse maps."""
 
     def __init__(
-        self, readers: Sequence[Reader], grid: Grid, method: str, pool: Executor | None, stack: ExitStack, core: int
-    ) -> None:
+        self, readers: Sequence[Reader], grid: Grid, days: Sequence[float] | np.ndarray, method: str,
+        pool: Executor | None, stack: ExitStack, core: int,
+    ) -> None:  # fmt: skip
         self.grid, self.notes = grid, []
         self._map = pool.map if pool is not None else map
-        self._plan = _plan(readers, grid, method, self.notes)
+        self._plan = replace(_plan(readers, grid, method, self.notes), days=tuple(float(day) for day in days))
         self._readers = [_narrow(reader, self._plan.bands, stack) for reader in readers]
         self._cell = firstpass.cell_px(grid.pixel_m, MAP_M)
         lattice = max(self._cell, self._plan.cell)

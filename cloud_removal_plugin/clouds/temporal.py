@@ -23,6 +23,9 @@ SECOND_DARKEST_FROM = 6
 REFERENCE_SHADE, REFERENCE_GAP = 0.65, 0.08
 """The darkest date is shadow where its NIR + SWIR is this share of the second darkest's, and brightness so close."""
 
+SEASON_DAYS, FAR_WEIGHT = 30.0, 0.01
+"""Days after which a date counts e times less as a reference for shadows, and what the farthest still counts."""
+
 EXCESS_RANGE = (-0.03, 0.25)
 SNOW_LOGIT = -4.0
 CLEAR_LOGIT = -0.6
@@ -102,11 +105,16 @@ def snow_ground(cues: Sequence[DateCues]) -> np.ndarray | None:
     return times >= 2
 
 
-def darkness(cues: Sequence[DateCues], logits: Sequence[np.ndarray]) -> list[np.ndarray | None]:
-    """NIR + SWIR of every date as a share of the mean of the other dates that are clear there.
+def darkness(
+    cues: Sequence[DateCues], logits: Sequence[np.ndarray], days: Sequence[float] | None = None
+) -> list[np.ndarray | None]:
+    """NIR + SWIR of every date as a share of what the other dates that are clear there show, the nearer the more.
+
+    Fields ripen and winters are dark: against the mean of a whole year a third of a clear autumn scene looked like
+    shadow. So dates count by :data:`SEASON_DAYS`, and the sums over earlier and over later dates are carried along.
 
     Args:
-        cues: of T dates; logits: their cloud logits.
+        cues: of T dates; logits: their cloud logits. days: of the dates, in any order; None: all count alike.
 
     Returns:
         T float32 arrays (H, W), about 1 for clear ground; NaN where no other date is clear; None where the sensor
@@ -114,21 +122,39 @@ def darkness(cues: Sequence[DateCues], logits: Sequence[np.ndarray]) -> list[np.
     """
     if len(cues) < LEAST_DATES or cues[0].dark is None:
         return [None] * len(cues)
-    total = np.zeros(cues[0].dark.shape, dtype=np.float32)
-    count = np.zeros_like(total)
+    shape = cues[0].dark.shape
     clear = [one.valid & (logit < CLEAR_LOGIT) for one, logit in zip(cues, logits, strict=True)]
-    seen = []
-    for one, mask in zip(cues, clear, strict=True):
-        part = np.where(mask, one.dark, np.float32(0))
-        seen.append(part)
-        total += part
-        count += mask
-    return [_share(one, total - part, count - mask) for one, part, mask in zip(cues, seen, clear, strict=True)]
+    seen = [np.where(mask, one.dark, np.float32(0)) for one, mask in zip(cues, clear, strict=True)]
+    totals, counts = ([np.zeros(shape, np.float32) for _ in cues] for _ in range(2))
+    when = np.zeros(len(cues)) if days is None else np.asarray(days, np.float64)
+    order = np.argsort(when, kind="stable")
+    for way in (order, order[::-1]):
+        _carry(way, when, seen, clear, totals, counts)
+    return [_share(one, total, count) for one, total, count in zip(cues, totals, counts, strict=True)]
+
+
+def _carry(
+    way: np.ndarray, days: np.ndarray, seen: Sequence[np.ndarray], clear: Sequence[np.ndarray],
+    totals: Sequence[np.ndarray], counts: Sequence[np.ndarray],
+) -> None:  # fmt: skip
+    """Adds to every date what the dates before it on the way show: fading ones, and a little of all of them."""
+    near, near_count, every, every_count = (np.zeros_like(totals[0]) for _ in range(4))
+    for place, date in enumerate(way):
+        if place:
+            fade = np.float32(np.exp(-abs(days[date] - days[way[place - 1]]) / SEASON_DAYS))
+            near *= fade
+            near_count *= fade
+            totals[date] += near + np.float32(FAR_WEIGHT) * every
+            counts[date] += near_count + np.float32(FAR_WEIGHT) * every_count
+        for into in (near, every):
+            into += seen[date]
+        for into in (near_count, every_count):
+            into += clear[date]
 
 
 def _share(one: DateCues, total: np.ndarray, count: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
-        reference = np.where(count > 0.5, total / count, np.float32(np.nan))
+        reference = np.where(count > FAR_WEIGHT / 2, total / count, np.float32(np.nan))
         share = one.dark / reference
     share[reference < DARK_GROUND] = 1.0
     if one.water is not None:

@@ -52,7 +52,8 @@ def run(optical: np.ndarray, bands: tuple[str, ...] = BANDS, level: str = "L2A",
         probability[date][window.slices()] = prob
 
     readers = [ArrayReader(one, bands, grid, level) for one in optical]
-    notes = detect_scene(readers, grid, np.arange(len(readers)) * 5.0, write=write, **options)
+    days = options.pop("days", np.arange(len(readers)) * 5.0)
+    notes = detect_scene(readers, grid, days, write=write, **options)
     return classes, probability, notes
 
 
@@ -159,6 +160,26 @@ def test_harvest_is_neither_cloud_nor_shadow() -> None:
     optical[:] = np.array(GROUND["field"], np.float32)[:, None, None]
     optical[3:, :, 16:48, 16:48] = np.array(GROUND["soil"], np.float32)[:, None, None]
     assert (run(optical)[0] == 0).all()
+
+
+def test_a_dark_season_is_no_shadow_and_a_shadow_in_it_is_found() -> None:
+    months = np.arange(12)
+    level = 0.72 + 0.36 * np.cos(2 * np.pi * (months - 6) / 12)  # NIR and SWIR of midwinter: a third of midsummer's
+    field = np.array(GROUND["field"], np.float32)[:, None, None]
+    optical = np.repeat(np.broadcast_to(field, (6, 96, 96))[None], 12, axis=0).copy()
+    optical[:, 3:] *= level[:, None, None, None].astype(np.float32)
+    optical += np.random.default_rng(0).normal(0, 0.002, optical.shape).astype(np.float32)
+    shade = np.s_[30:60, 30:60]
+    optical[1][:, *shade] *= 0.45
+    order = np.random.default_rng(1).permutation(12)  # the target may come first
+    classes, _, _ = run(optical[order], method="rules", dilate=0, days=30.4 * order)
+    found = classes[np.argsort(order)]
+    true = np.zeros(found.shape, bool)
+    true[1][shade] = True
+    assert (found[true] == 2).mean() > 0.95
+    assert (found[~true] == 2).mean() < 0.02
+    blurred = run(optical[order], method="rules", dilate=0, days=np.zeros(12))[0]
+    assert (blurred[np.argsort(order)] == 2)[~true].mean() > 0.1, "the season has to be a trap"
 
 
 def test_all_dates_cloudy() -> None:
