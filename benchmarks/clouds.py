@@ -113,7 +113,8 @@ def lazio(data: Path) -> Labelled:
     labels = np.stack([_read(path.with_name(path.name.replace("S2L1C", "MASK")))[0] for path in paths])
     days = [datetime.date.fromisoformat(path.stem[-10:]) for path in paths]
     sun = np.array([sun_at(day, 42.06, 10.75) for day in days])
-    return Labelled("Lazio masks", optical, labels, SENTINEL2_L1C, "L1C", 10.0, sun, np.array([day.toordinal() for day in days]))
+    when = np.array([day.toordinal() for day in days])
+    return Labelled("Lazio masks", optical, labels, SENTINEL2_L1C, "L1C", 10.0, sun, when)
 
 
 def sun_at(day: datetime.date, latitude: float, hour: float) -> tuple[float, float]:

@@ -170,7 +170,7 @@ def test_a_dark_season_is_no_shadow_and_a_shadow_in_it_is_found() -> None:
     optical[:, 3:] *= level[:, None, None, None].astype(np.float32)
     optical += np.random.default_rng(0).normal(0, 0.002, optical.shape).astype(np.float32)
     shade = np.s_[30:60, 30:60]
-    optical[1][:, *shade] *= 0.45
+    optical[(1, slice(None), *shade)] *= 0.45
     order = np.random.default_rng(1).permutation(12)  # the target may come first
     classes, _, _ = run(optical[order], method="rules", dilate=0, days=30.4 * order)
     found = classes[np.argsort(order)]
