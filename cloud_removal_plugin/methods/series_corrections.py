@@ -75,15 +75,24 @@ class Corrections:
         for trunk in trunks(self._dates):
             mine = {int(date): self._slots[int(date)] for date in trunk if int(date) in self._beside}
             if mine:
-                heads = [self._joint[date].head.matrix for date in mine]
-                # networks that never saw a sample have an empty first layer and add nothing whatever they see
-                axes = max(heads, key=lambda head: np.count_nonzero(head.any(axis=1)))
-                out.append(Lens(axes, mine, self._take))
+                out.append(Lens(_shared([self._joint[date].head.matrix for date in mine]), mine, self._take))
         return out
 
     def _take(self, date: int, slots: np.ndarray, first: np.ndarray, gauss: np.ndarray) -> None:
         rest = self._beside[date].table(gauss, slots)
         self.values[date][:, slots] = self._joint[date].correction(first + self._constant[date], rest)
+
+
+def _shared(heads: Sequence[np.ndarray]) -> np.ndarray:
+    """The first layer (K, V) of a trunk from those of its dates: the same, but empty for networks without a sample.
+
+    Such networks add nothing whatever they see, so they may see what the others do.
+    """
+    out = heads[0].copy()
+    for head in heads[1:]:
+        empty = ~out.any(axis=1)
+        out[empty] = head[empty]
+    return out
 
 
 def add_networks(

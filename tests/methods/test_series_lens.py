@@ -88,6 +88,8 @@ def test_corrections_are_the_networks_mean_on_written_down_inputs(scene: tuple, 
 
     first, second = (rng.standard_normal((2, units, DATES * BANDS)) for _ in range(2))
     networks = {date: [network(trunk) for trunk in (first if date < 4 else second)] for date in range(DATES)}
+    for date, number in ((1, 0), (2, 1)):  # two dates of a trunk that lack samples for different simulated gaps
+        networks[date][number] = Network(*(np.zeros_like(part) for part in vars(networks[date][number]).values()))
     pixels = {date: np.sort(rng.permutation(frame.size)[:30]) for date in (1, 2, 5)}
     wanted = [pixels.get(date, np.zeros(0, np.int64)) for date in range(DATES)]
     beside = {date: Beside(rng.random((2, 30), np.float32), rng.random((6, 30), np.float32)) for date in pixels}
