@@ -26,6 +26,7 @@ import rasterio
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.scenes import times  # noqa: E402
 from cloud_removal_plugin.bands import SENTINEL2_L1C, SENTINEL2_NAMES  # noqa: E402
 from cloud_removal_plugin.clouds.detect import detect_scene  # noqa: E402
 from cloud_removal_plugin.clouds.published import METHODS  # noqa: E402
@@ -144,8 +145,7 @@ def worldcereal(data: Path, site: str, name: str) -> Labelled:
             if "SCL" in file:
                 scl = file["SCL"][...]
                 sun = np.stack([file["sunAzimuthAngles"][...], 90 - file["sunZenithAngles"][...]], axis=1)
-                unit = str(np.asarray(file["timestamp"].attrs["units"]).astype(str)).split(" since ", maxsplit=1)[0]
-                days = file["timestamp"][...].astype(np.float64) / {"seconds": 86400, "days": 1}[unit]
+                days = np.array([day.toordinal() for day in times(path, "B05")])
     optical = np.stack(list(planes.values()), axis=1)
     labels = np.select(
         [np.isin(scl, (0, 1, 7, 11)) | np.isnan(optical).any(axis=1), np.isin(scl, (8, 9, 10)), scl == 3],

@@ -138,7 +138,7 @@ def _open(path: Path, variable: str) -> rasterio.DatasetReader:
         return rasterio.open(f"netcdf:{path}:{variable}")
 
 
-def _times(path: Path, variable: str) -> tuple[dt.date, ...]:
+def times(path: Path, variable: str) -> tuple[dt.date, ...]:
     """Acquisition days of a NetCDF variable from its time axis ("seconds|days since <start>")."""
     with _open(path, variable) as data:
         tags = data.tags()
@@ -190,8 +190,8 @@ def worldcereal(folder: Path, site: str, name: str) -> Series:
         crs = data.crs.to_wkt() if data.crs else ""
     names = tuple(SENTINEL2_NAMES[re.sub("^B0", "B", b)] for b in order)
     return Series(
-        name=name, optical=optical, clear=clear, dates=_times(coarse, "B05"), bands=names, sensor="sentinel2",
-        radar=_radar(vv, vh, factor), radar_dates=_times(radar_path, "VV"), pixel_m=20.0 / factor, crs=crs,
+        name=name, optical=optical, clear=clear, dates=times(coarse, "B05"), bands=names, sensor="sentinel2",
+        radar=_radar(vv, vh, factor), radar_dates=times(radar_path, "VV"), pixel_m=20.0 / factor, crs=crs,
         transform=tuple(from_bounds(*bounds, optical.shape[3], optical.shape[2]))[:6],
     )  # fmt: skip
 
@@ -212,7 +212,7 @@ def composites(path: Path, names: dict[str, str], radar: tuple[str, str], name: 
         raw = _cube(path, variable).view(np.uint16).astype(np.float32)
         raw[(raw >= 65535) | (raw == 0)] = np.nan
         decibel.append(20.0 * np.log10(raw) - 83.0)
-    dates = _times(path, next(iter(names)))
+    dates = times(path, next(iter(names)))
     with _open(path, next(iter(names))) as data:
         crs, transform = (data.crs.to_wkt() if data.crs else ""), tuple(data.transform)[:6]
     return Series(

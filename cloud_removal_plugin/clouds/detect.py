@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -177,7 +177,7 @@ class _Scene:
     ) -> None:  # fmt: skip
         self.grid, self.notes = grid, []
         self._map = pool.map if pool is not None else map
-        self._plan = replace(_plan(readers, grid, method, self.notes), days=tuple(float(day) for day in days))
+        self._plan = _plan(readers, grid, days, method, self.notes)
         self._readers = [_narrow(reader, self._plan.bands, stack) for reader in readers]
         self._cell = firstpass.cell_px(grid.pixel_m, MAP_M)
         lattice = max(self._cell, self._plan.cell)
@@ -306,7 +306,9 @@ def _scene_dark(histogram: np.ndarray) -> float:
     return (middle - firstpass.SCENE_FROM + 0.5) / firstpass.SCENE_STEPS
 
 
-def _plan(readers: Sequence[Reader], grid: Grid, method: str, notes: list[str]) -> Plan:
+def _plan(
+    readers: Sequence[Reader], grid: Grid, days: Sequence[float] | np.ndarray, method: str, notes: list[str]
+) -> Plan:
     if method not in METHODS:
         raise InputError(f"Unknown detection method '{method}'. Choose one of {', '.join(METHODS)}.")
     first = readers[0]
@@ -318,7 +320,8 @@ def _plan(readers: Sequence[Reader], grid: Grid, method: str, notes: list[str]) 
         notes.append("Shadows were not looked for: the layer has no near or shortwave infrared band.")
     if not any(name in rules.VISIBLE for name in bands):
         notes.append("Clouds were found by brightness alone: no band is known as visible.")
-    return Plan(bands, how, model, method == "s2cloudless", firstpass.cell_px(grid.pixel_m))
+    when = tuple(float(day) for day in days)
+    return Plan(bands, how, model, method == "s2cloudless", firstpass.cell_px(grid.pixel_m), when)
 
 
 def _model(first: Reader, method: str, notes: list[str]) -> s2cloudless.Model | None:

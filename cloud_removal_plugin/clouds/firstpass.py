@@ -43,7 +43,7 @@ class Plan:
         model: s2cloudless, or None for rules alone.
         exclusive: ask s2cloudless everywhere and let it prevail (method 's2cloudless').
         cell: edge in pixels of the cells on which s2cloudless is asked; a power of two.
-        days: of the dates; empty = not known.
+        days: of the dates.
     """
 
     bands: tuple[str, ...]
@@ -51,7 +51,7 @@ class Plan:
     model: s2cloudless.Model | None
     exclusive: bool
     cell: int
-    days: tuple[float, ...] = ()
+    days: tuple[float, ...]
 
 
 def cell_px(pixel_m: float, most_m: float = CELL_M) -> int:
@@ -92,7 +92,7 @@ def _classify_strip(optical: Sequence[np.ndarray], plan: Plan, out: np.ndarray) 
     with_series = len(optical) >= temporal.LEAST_DATES
     cues = [rules.cues(one, plan.how, with_series=with_series) for one in optical]
     logits = temporal.cloud_logits(cues, plan.how)
-    shares = temporal.darkness(cues, logits, plan.days or None)
+    shares = temporal.darkness(cues, logits, plan.days)
     for date, (cue, logit, share) in enumerate(zip(cues, logits, shares, strict=True)):
         prob = rules.probability(logit)
         if plan.model is not None:

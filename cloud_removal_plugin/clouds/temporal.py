@@ -105,16 +105,14 @@ def snow_ground(cues: Sequence[DateCues]) -> np.ndarray | None:
     return times >= 2
 
 
-def darkness(
-    cues: Sequence[DateCues], logits: Sequence[np.ndarray], days: Sequence[float] | None = None
-) -> list[np.ndarray | None]:
+def darkness(cues: Sequence[DateCues], logits: Sequence[np.ndarray], days: Sequence[float]) -> list[np.ndarray | None]:
     """NIR + SWIR of every date as a share of what the other dates that are clear there show, the nearer the more.
 
     Fields ripen and winters are dark: against the mean of a whole year a third of a clear autumn scene looked like
     shadow. So dates count by :data:`SEASON_DAYS`, and the sums over earlier and over later dates are carried along.
 
     Args:
-        cues: of T dates; logits: their cloud logits. days: of the dates, in any order; None: all count alike.
+        cues: of T dates; logits: their cloud logits. days: of the dates, in any order.
 
     Returns:
         T float32 arrays (H, W), about 1 for clear ground; NaN where no other date is clear; None where the sensor
@@ -126,7 +124,7 @@ def darkness(
     clear = [one.valid & (logit < CLEAR_LOGIT) for one, logit in zip(cues, logits, strict=True)]
     seen = [np.where(mask, one.dark, np.float32(0)) for one, mask in zip(cues, clear, strict=True)]
     totals, counts = ([np.zeros(shape, np.float32) for _ in cues] for _ in range(2))
-    when = np.zeros(len(cues)) if days is None else np.asarray(days, np.float64)
+    when = np.asarray(days, np.float64)
     order = np.argsort(when, kind="stable")
     for way in (order, order[::-1]):
         _carry(way, when, seen, clear, totals, counts)

@@ -16,10 +16,10 @@ import rasterio
 from rasterio.errors import RasterioError
 
 from ..errors import InputError
+from ..raster.classes import NO_DATA
 from .truncation import is_whole
 
 SCAN_VERSION = 1
-NO_CLASS = 255
 NAMED = 5
 """How many files of each kind an error names; the others are counted."""
 PROBLEM_ACTIONS = ("raise", "skip")
@@ -254,7 +254,7 @@ def write_raster(
     is_classes = planes.dtype == np.uint8
     profile = {
         "driver": "GTiff", "count": planes.shape[0], "height": planes.shape[1], "width": planes.shape[2],
-        "dtype": "uint8" if is_classes else "float32", "nodata": NO_CLASS if is_classes else float("nan"),
+        "dtype": "uint8" if is_classes else "float32", "nodata": NO_DATA if is_classes else float("nan"),
         "compress": "deflate", "predictor": 2 if is_classes else 3,
     }  # fmt: skip
     place = {"crs": crs, "transform": rasterio.Affine(*transform)} if crs and transform else {}

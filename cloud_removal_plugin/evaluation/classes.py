@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-CLEAR, CLOUD, UNKNOWN = 0, 1, 255
+from ..raster.classes import CLOUD, NO_DATA
+
 COUNTS = ("TP", "FP", "FN", "TN")
 """Pixels, where cloud is what is looked for: found, invented, missed, rightly clear."""
 
@@ -22,7 +23,7 @@ def mask_counts(estimate: np.ndarray, truth: np.ndarray) -> dict[str, int]:
     Args:
         estimate, truth: uint8 of one shape: 0 clear, 1 cloud, 255 unknown, which takes no part.
     """
-    known = (estimate != UNKNOWN) & (truth != UNKNOWN)
+    known = (estimate != NO_DATA) & (truth != NO_DATA)
     found, wanted = estimate[known] == CLOUD, truth[known] == CLOUD
     parts = (found & wanted, found & ~wanted, ~found & wanted, ~found & ~wanted)
     return {name: int(part.sum()) for name, part in zip(COUNTS, parts, strict=True)}

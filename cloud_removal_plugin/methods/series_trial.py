@@ -18,7 +18,6 @@ from .folds import simulate
 from .frame import ring
 from .inpainting import distance
 from .interpolation import after_share, ages, neighbours
-from .local_correction import COMPONENTS as LOCAL
 from .local_correction import LocalRidge
 from .membrane import spread
 from .patterns import groups
@@ -138,13 +137,13 @@ def taught_ridge(frame: BlockFrame, place: int, taught: DateEstimates, density: 
     width = frame.shape[1]
     residual = np.take(frame.blocks[place], taught.pixels, axis=1) - taught.gauss
     rows, cols = taught.pixels // width, taught.pixels % width
-    return LocalRidge(frame.shape, rows, cols, taught.components[:LOCAL], residual, density)
+    return LocalRidge(frame.shape, rows, cols, taught.components, residual, density)
 
 
 def corrected(ridge: LocalRidge, frame: BlockFrame, found: DateEstimates) -> np.ndarray:
     """The local correction (C, n) at other pixels."""
     width = frame.shape[1]
-    return ridge.predict(found.pixels // width, found.pixels % width, found.components[:LOCAL])
+    return ridge.predict(found.pixels // width, found.pixels % width, found.components)
 
 
 def _interpolated(part: Part, frame: BlockFrame, plan: BlockPlan, place: int) -> None:

@@ -21,7 +21,7 @@ LAST, BEST = "last.pt", "best.pt"
 WEIGHTS = "weights.safetensors"
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Writes beside the target and moves it into place; whatever goes wrong, what was there before stays.
 
     Raises:

@@ -50,15 +50,11 @@ def write_page(path: Path, title: str, settings: Mapping[str, Any], history: Seq
         f"<h1>{_text(title)}</h1>{plots}{_figures(found, best_of(history))}"
         f"<h2>Settings</h2><table>{table}</table></html>\n"
     )
-    write_whole(path, lambda part: _put(part, text))
+    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def _text(value: Any) -> str:
     return html.escape(str(value))
-
-
-def _put(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _figures(found: Sequence[Mapping[str, float]], best: Mapping[str, float]) -> str:

@@ -18,9 +18,10 @@ from ..datasets.collate import pad_series
 from ..errors import Cancelled, InputError
 from ..evaluation import published
 from ..evaluation.calibration import uce_auce
-from ..evaluation.classes import COUNTS, UNKNOWN, mask_counts, mask_figures
+from ..evaluation.classes import COUNTS, mask_counts, mask_figures
 from ..models.clearvision_mask import cloud_mask
 from ..models.conversion import load
+from ..raster.classes import NO_DATA
 from ..weights.folder import find, weights_folder
 from ..weights.stored import Stored, read_header
 from .checkpoints import write_whole
@@ -137,7 +138,7 @@ class Predictor:
         truth = np.stack([sample["mask"].numpy() for sample in samples]).astype(np.uint8)
         if not self.samples.by_frame:  # what is missing from a series counts as cloud, as its masks say
             unknown = ~np.isfinite(cloudy).all(axis=1)
-            found[unknown] = truth[unknown] = UNKNOWN
+            found[unknown] = truth[unknown] = NO_DATA
         bands, place = feed.record.bands, (first.crs, first.transform)
         return MaskPrediction(Path(first.name).stem, found, truth, cloudy, bands, *place)
 
@@ -217,7 +218,7 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     table = csv.DictWriter(text, list(rows[-1]), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    write_whole(path, lambda part: _put(part, text.getvalue().encode()))
+    write_whole(path, lambda part: part.write_bytes(text.getvalue().encode()))
 
 
 def predict(
@@ -251,10 +252,6 @@ def _together(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
         return {}
     counts = {name: sum(row[name] for row in rows) for name in COUNTS}
     return {**mask_figures(counts), **counts}
-
-
-def _put(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _mean(values: list[float]) -> float:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ..datasets.files import write_raster
-from ..evaluation.classes import UNKNOWN
 from ..evaluation.pictures import class_image, in_colour, png, shown_bands, stretch
+from ..raster.classes import CLEAR, CLOUD, NO_DATA
 from .checkpoints import write_whole
 
 MASK_BAND = "0 clear, 1 cloud, 255 no data"
@@ -78,11 +78,7 @@ def write_images(one: Prediction | MaskPrediction, folder: Path) -> None:
     write_whole(folder / f"{stem}.tif", lambda path: write_raster(path, planes, one.crs, one.transform, names))
     image = _masks_beside(one) if is_mask else _images_beside(one)
     content = base64.b64decode(png(image).split(",", 1)[1])
-    write_whole(folder / f"{stem}.png", lambda path: _put(path, content))
-
-
-def _put(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+    write_whole(folder / f"{stem}.png", lambda path: path.write_bytes(content))
 
 
 def _images_beside(one: Prediction) -> np.ndarray:
@@ -96,10 +92,10 @@ def _images_beside(one: Prediction) -> np.ndarray:
 
 def _masks_beside(one: MaskPrediction) -> np.ndarray:
     """float32 (H, 3 W, 3) of the frame whose cloud cover is nearest to a half."""
-    known = np.maximum((one.truth != UNKNOWN).sum(axis=(-2, -1)), 1)
-    frame = int(np.abs((one.truth == 1).sum(axis=(-2, -1)) / known - 0.5).argmin())
+    known = np.maximum((one.truth != NO_DATA).sum(axis=(-2, -1)), 1)
+    frame = int(np.abs((one.truth == CLOUD).sum(axis=(-2, -1)) / known - 0.5).argmin())
     chosen = [one.bands.index(band) for band in shown_bands(one.bands)]
     seen = one.cloudy[frame][chosen]
-    limits = stretch(seen, one.truth[frame] == 0)  # the ground decides, not the clouds
+    limits = stretch(seen, one.truth[frame] == CLEAR)  # the ground decides, not the clouds
     masks = [class_image(values[frame]) for values in (one.estimate, one.truth)]
     return np.concatenate([in_colour(seen, limits), *masks], axis=1)

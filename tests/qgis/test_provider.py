@@ -79,6 +79,9 @@ OUTPUTS = {
     "importweights": ("OUTPUT_HTML_FILE", "WEIGHTS", "NETWORK_FOUND", "REPORT"),
     "listmodels": ("OUTPUT_HTML_FILE", "REPORT", "WITH_WEIGHTS"),
 }  # fmt: skip
+DETECTORS = [
+    "auto", "s2cloudless", "rules", "dsen2cr", "sen12mscrts", "cloud_cloudshadow", "uncrtaints", "clearvision",
+]  # fmt: skip
 CHOICES = {
     ("removeclouds", "METHOD"): [
         "auto",
@@ -116,16 +119,7 @@ CHOICES = {
         "clearvision",
     ],
     ("removecloudsseries", "COMPOSITE"): ["medoid", "best_pixel"],
-    ("removecloudsseries", "DETECTOR"): [
-        "auto",
-        "s2cloudless",
-        "rules",
-        "dsen2cr",
-        "sen12mscrts",
-        "cloud_cloudshadow",
-        "uncrtaints",
-        "clearvision",
-    ],
+    ("removecloudsseries", "DETECTOR"): DETECTORS,
     ("removecloudsseries", "SENSOR"): ["auto", "sentinel2", "landsat", "hls", "planet", "generic"],
     ("removecloudsseries", "DEVICE"): ["auto", "cpu", "cuda"],
     ("removeclouds", "SENSOR"): ["auto", "sentinel2", "landsat", "hls", "planet", "generic"],
@@ -166,16 +160,7 @@ CHOICES = {
         "seq2point_pairwise",
         "baseline_resnet",
     ],
-    ("detectclouds", "METHOD"): [
-        "auto",
-        "s2cloudless",
-        "rules",
-        "dsen2cr",
-        "sen12mscrts",
-        "cloud_cloudshadow",
-        "uncrtaints",
-        "clearvision",
-    ],
+    ("detectclouds", "METHOD"): DETECTORS,
 }
 ADVANCED = {"SENSOR", "REFLECTANCE_SCALE", "REFLECTANCE_OFFSET", "DILATE", "ENSEMBLE", "DEVICE", "MEMORY_MB", "SEED"}
 
