@@ -18,9 +18,8 @@ MONTH = 30.0
 """Days by which ages are divided when they serve as features."""
 OLDEST = 24.0
 """Ages in months are capped here: beyond two years older is not worse."""
-CHUNK = 1 << 16
-BLOCK = 1 << 15
-"""Pixels that are summed at a time: the sums of all bands stay in the cache."""
+CHUNK = 1 << 17
+"""Pixels that are summed at a time: weights and one band stay in the cache."""
 SAMPLES = 12_000
 
 
@@ -113,15 +112,15 @@ def interpolate(
         return estimate, step, np.full((2, count), OLDEST, np.float32)
     age = np.empty((2, count), np.float32)
     pairs = _Pairs(days)
-    for start in range(0, count, BLOCK):
-        part = slice(start, min(start + BLOCK, count))
+    for start in range(0, count, CHUNK):
+        part = slice(start, min(start + CHUNK, count))
         where = pixels[part]
         span = int(where[-1]) - int(where[0]) + 1
         dense = len(where) <= span <= 2 * len(where)
         lies = slice(int(where[0]), int(where[0]) + span) if dense else where
         inner = where - where[0] if dense and span > len(where) else slice(None)
         before, after = neighbours(seen[:, lies], days)
-        code = pairs.code(before, after)
+        code = pairs.code(before, after).astype(np.intp)  # as it is looked up: once, not for every date
         _weighted(optical, lies, code, pairs.weights, pairs.known, inner, estimate[:, part])
         if change:
             _weighted(optical, lies, code, pairs.steps, pairs.both, inner, step[:, part])
@@ -151,16 +150,17 @@ def _weighted(
     total = out if whole else np.empty((len(out), len(code)), np.float32)
     if not len(dates):
         total[:] = 0
-    scratch = np.empty(total.shape, np.float32)
-    weights = [np.take(table[date], code) for date in dates]
+    weights = [np.take(table[date], code, mode="clip") for date in dates]  # no code lies outside: no check needed
+    images = [optical[d][:, lies] if isinstance(lies, slice) else np.take(optical[d], lies, axis=1) for d in dates]
+    scratch, finite = np.empty(len(code), np.float32), True
     with np.errstate(invalid="ignore"):  # 0 x inf
-        for number, (date, weight) in enumerate(zip(dates, weights, strict=True)):
-            image = optical[date][:, lies] if isinstance(lies, slice) else np.take(optical[date], lies, axis=1)
-            np.multiply(image, weight, out=scratch if number else total)
-            if number:
-                total += scratch
-        # the largest number is NaN if any is, and is found sooner than the sum
-        lost = np.zeros(0, int) if np.isfinite(total.max()) else np.flatnonzero(~np.isfinite(total.sum(axis=0)))
+        for row, *planes in zip(total, *images, strict=True):  # band by band: what is summed stays in the cache
+            for number, (plane, weight) in enumerate(zip(planes, weights, strict=True)):
+                np.multiply(plane, weight, out=scratch if number else row)
+                if number:
+                    row += scratch
+            finite = finite and np.isfinite(row.max())  # the largest number is NaN if any is
+        lost = np.zeros(0, int) if finite else np.flatnonzero(~np.isfinite(total.sum(axis=0)))
     if lost.size:  # hidden pixels without data: their weight is 0, but 0 x NaN is NaN
         places = np.arange(lies.start, lies.stop)[lost] if isinstance(lies, slice) else lies[lost]
         total[:, lost] = 0

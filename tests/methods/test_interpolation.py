@@ -38,12 +38,12 @@ def test_every_pixel_gets_its_two_nearest_dates(dates: int, share: float, block:
     for value in (np.nan, np.inf):
         optical[:, 1][~seen & (rng.random(seen.shape) < 0.3)] = value
     pixels = np.flatnonzero(rng.random(size) < share)
-    before, interpolation.BLOCK = interpolation.BLOCK, block
+    before, interpolation.CHUNK = interpolation.CHUNK, block
     try:
         estimate, change, age = interpolation.interpolate(optical, seen, days, pixels)
         alone, nothing, _ = interpolation.interpolate(optical, seen, days, pixels, change=False)
     finally:
-        interpolation.BLOCK = before
+        interpolation.CHUNK = before
     np.testing.assert_array_equal(alone, estimate)
     assert nothing.size == 0
     assert age.shape == (2, len(pixels))
