@@ -9,7 +9,7 @@ import numpy as np
 
 from ..raster.classes import NO_DATA
 from ..raster.windows import Window
-from ..raster.writer import RasterWriter, to_stored
+from ..raster.writer import RasterWriter, to_stored, unify_nodata
 from .job import Job
 from .scene import Scene, hidden
 
@@ -80,11 +80,12 @@ class Outputs:
 
         Args:
             window: in pixels of the grid.
-            raw: (count, H, W) numbers as the input stores them.
+            raw: (count, H, W) numbers as the input stores them; changed in place where bands mark holes differently.
             outside: bool (H, W), pixels that the input's mask band hides; None without such a band.
             classes: uint8 (H, W), none of them hidden.
         """
         valid = self._valid(raw, outside)
+        unify_nodata(raw, self._info, self._restored.nodata)
         self._write_restored(raw, valid, window)
         self.shares.valid += int(valid.sum())
         if self._sigma:
@@ -114,7 +115,8 @@ class Outputs:
         seen = self._valid(raw, outside)
         valid = seen | gap
         known = gap & np.isfinite(reflectance).all(axis=0)
-        stored = to_stored(reflectance[:, known], self._radiometry, raw.dtype, self._nodata())
+        unify_nodata(raw, self._info, self._restored.nodata)
+        stored = to_stored(reflectance[:, known], self._radiometry, raw.dtype, self._restored.nodata)
         for place, band in enumerate(self._bands):
             raw[band][known] = stored[place]
         if self._info.alpha:
@@ -148,9 +150,6 @@ class Outputs:
         if outside is not None:
             empty |= outside
         return ~empty
-
-    def _nodata(self) -> float | None:
-        return self._info.nodata[self._bands[0]]
 
 
 def _without_data(plane: np.ndarray, nodata: float | None, zero_is_nodata: bool) -> np.ndarray:

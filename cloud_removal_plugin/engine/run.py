@@ -11,6 +11,7 @@ from typing import Any
 import rasterio
 
 from ..errors import OutputError
+from ..raster.info import files_behind
 from ..raster.target import EXTENSIONS, FIGURES, PAGES, check_target
 from . import device as devices
 from .clouding import simulate
@@ -57,8 +58,9 @@ def run(job: Job, report: Report, cancelled: Cancel, log: Log) -> Result:
         return replace(result, seconds=time.perf_counter() - started)
     if job.kind == "train":  # in as many threads as the training's settings say
         return replace(train_model(job, report, cancelled, log), seconds=time.perf_counter() - started)
+    read = (*job.inputs, *(file for path in job.inputs if path for file in files_behind(path)))
     for target in job.outputs if job.kind != "series" else ():  # a series writes folders, which it checks itself
-        check_target(target, job.inputs, _endings(job, target))
+        check_target(target, read, _endings(job, target))
     if len(set(job.outputs)) < len(job.outputs):
         raise OutputError("Two outputs have the same file name. Give each output a file of its own.")
     budget = devices.memory_budget_mb(job.memory_mb)

@@ -20,7 +20,7 @@ from ..raster.radiometry import Radiometry
 from ..raster.stack import VirtualBand, write_vrt
 from ..raster.target import failure
 from ..raster.windows import Window
-from ..raster.writer import RasterWriter, to_stored
+from ..raster.writer import RasterWriter, to_stored, unify_nodata
 from .series_scene import SeriesScene
 from .series_settings import Wanted
 
@@ -90,8 +90,8 @@ class DateWriter:
         floating = np.dtype(self.info.dtype).kind == "f"
         self.nodata = nodata if nodata is not None else (float("nan") if floating else 0)
         if self.raw:
-            self.nodata = self.info.nodata[used[0]]
             self.writer = RasterWriter(str(scratch / name), self.info, scene.grid, tags=own)
+            self.nodata = self.writer.nodata
         else:
             self.writer = RasterWriter(
                 str(scratch / name), self.info, scene.grid, count=len(scene.bands), nodata=self.nodata,
@@ -120,6 +120,7 @@ class DateWriter:
             self.writer.write(np.ascontiguousarray(stored), window)
             return
         raw = self._scene.readers[self._layer].read_raw(window)
+        unify_nodata(raw, self.info, self.nodata)
         known = gap & np.isfinite(reflectance).all(axis=0) if gap.any() else gap
         if known.any():
             stored = to_stored(reflectance[:, known], self.radiometry, raw.dtype, self.nodata)

@@ -87,8 +87,8 @@ class RasterInfo:
 
     @property
     def dtype(self) -> str:
-        """Dtype of the first band (files of mixed dtypes are rare, and read as one)."""
-        return self.dtypes[0]
+        """The smallest NumPy dtype that holds the numbers of every band: a VRT may mix them, a GeoTIFF has one."""
+        return np.result_type(*self.dtypes).name
 
     @property
     def mask_band(self) -> bool:
@@ -146,8 +146,24 @@ def open_dataset(path: str) -> rasterio.DatasetReader:
         ) from error
 
 
+def files_behind(path: str) -> tuple[str, ...]:
+    """The files that a VRT is made of, or a sub-dataset lies in; () for a plain file and for what does not open."""
+    if Path(path).is_dir() or (Path(path).exists() and Path(path).suffix.lower() != ".vrt"):
+        return ()
+    try:
+        with opened(path) as src:
+            return tuple(src.files)
+    except InputError:  # whoever reads it says why
+        return ()
+
+
 def read_error(info: RasterInfo, error: Exception) -> InputError:
     """The sentence for a file that opens but whose pixels cannot be read."""
+    if info.driver == "VRT" and "No such file" in str(error):
+        return InputError(
+            f"Layer '{info.name}' is a VRT, and a file that it is made of is not there ({_first_line(error)}). Put the "
+            "file back, or build the VRT again with whole paths."
+        )
     return InputError(
         f"Layer '{info.name}' is damaged: its pixels cannot be read ({_first_line(error)}). "
         "Fetch or export the file again."

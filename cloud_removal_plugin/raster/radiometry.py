@@ -33,6 +33,9 @@ LANDSAT_L1 = (2e-5, -0.1)
 LARGEST_PLAUSIBLE = 3.0
 """Reflectance of the brightest cloud edges stays below 2; three leaves room for scaled-up radiances."""
 
+LARGEST_PERCENT = 150.0
+"""Percent of the brightest clouds; in reflectance x 10,000 it would be a scene with nothing brighter than 1.5 %."""
+
 MOST_ALPHA_VALUES = 16
 """Transparency takes few values; 16-bit stacks are sometimes written with a band wrongly marked as alpha."""
 
@@ -148,7 +151,7 @@ def recognise(
         used_bands=used,
         scale=found_scale,
         offset=found_offset,
-        nodata=_nodata(info, used, product),
+        nodata=_nodata(info, used, product, log),
         zero_is_nodata=_zero_rule(info, used, product),
         saturated=65535.0 if integer and uint16 and product.sensor in KNOWN else None,
         level=product.level,
@@ -281,6 +284,13 @@ def _product_pair(
     if floating and levels.top <= 2.0:
         log.say("floating-point numbers below 2: reflectance as it is.")
         return 1.0, 0.0
+    percent = 0 < levels.top <= LARGEST_PERCENT and (floating or product.sensor == "generic")
+    if percent and info.dtypes[used[0] - 1] not in ("uint8", "int8"):
+        log.warn(
+            f"its numbers reach {levels.top:.3g}: taken as reflectance in percent. Type REFLECTANCE_SCALE if that is "
+            "wrong."
+        )
+        return 0.01, 0.0
     if product.sensor == "landsat":
         return _landsat_pair(info, log)
     if product.sensor == "sentinel2":
@@ -344,9 +354,15 @@ def _sentinel2_offset(
     return decision.offset
 
 
-def _nodata(info: RasterInfo, used: tuple[int, ...], product: Product) -> tuple[float | None, ...]:
+def _nodata(info: RasterInfo, used: tuple[int, ...], product: Product, log: _Log) -> tuple[float | None, ...]:
     """Nodata tags; without any, HLS' fill value where the dtype can hold it."""
     tags = tuple(info.nodata[b - 1] for b in used)
+    different = list(dict.fromkeys(f"{v:g}" for v in info.nodata if v is not None))
+    if len(different) > 1:
+        log.say(
+            f"its bands mark missing data by different numbers ({', '.join(different)}); a GeoTIFF has one for all "
+            f"bands, so what is written from it uses {different[0]}."
+        )
     if product.sensor == "hls" and all(v is None for v in tags) and np.dtype(info.dtypes[used[0] - 1]).kind in "if":
         return (-9999.0,) * len(used)
     return tags

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
@@ -56,6 +59,20 @@ def _in_block(start: int, size: int, block: int, length: int) -> int:
     return start - max(over, 0)
 
 
+def read_bands(
+    src: DatasetReader, bands: Sequence[int], shape: tuple[int, int] | None = None, **how: Any
+) -> np.ndarray:
+    """Bands (from 1) of a file, (C, H, W), in the dtype that holds them all: rasterio refuses to mix dtypes.
+
+    Args:
+        shape: (rows, columns) that the window is brought to; None = its own.
+        how: ``window`` and ``resampling`` of ``DatasetReader.read``.
+    """
+    if len({src.dtypes[band - 1] for band in bands}) == 1:
+        return src.read(list(bands), out_shape=(len(bands), *shape) if shape else None, **how)
+    return np.stack([src.read(band, out_shape=shape, **how) for band in bands])
+
+
 def sample(info: RasterInfo, bands: tuple[int, ...], enough: int = FEW_PX) -> np.ndarray:
     """Sample pixels as the file holds them.
 
@@ -72,7 +89,7 @@ def sample(info: RasterInfo, bands: tuple[int, ...], enough: int = FEW_PX) -> np
     with opened(info.path) as src:
         try:
             parts = [
-                src.read(list(bands), window=RioWindow(w.col, w.row, w.width, w.height)).reshape(len(bands), -1)
+                read_bands(src, bands, window=RioWindow(w.col, w.row, w.width, w.height)).reshape(len(bands), -1)
                 for w in sample_windows(info)
             ]
             values = _with_data(np.concatenate(parts, axis=1), info, bands)
@@ -104,7 +121,7 @@ def _coarse(src: DatasetReader, info: RasterInfo, bands: tuple[int, ...], edge: 
     """
     shape = (min(info.height, edge), min(info.width, edge))
     if shape == info.shape or all(src.overviews(band) for band in bands):
-        return src.read(list(bands), out_shape=(len(bands), *shape)).reshape(len(bands), -1)
+        return read_bands(src, bands, shape).reshape(len(bands), -1)
     rows, cols = (((np.arange(n) + 0.5) * size / n).astype(int) for n, size in zip(shape, info.shape, strict=True))
     height = max(1, info.block_shape[0])
     together = height * max(1, STRIP_PX // (height * info.width * len(bands)))
@@ -112,10 +129,10 @@ def _coarse(src: DatasetReader, info: RasterInfo, bands: tuple[int, ...], edge: 
     for strip in np.split(rows, np.flatnonzero(np.diff(rows // together)) + 1):
         window = RioWindow(0, int(strip[0]), info.width, int(strip[-1] - strip[0]) + 1)
         if height == 1 and len(strip) * 4 < window.height:  # rows that nobody asked for would be most of the work
-            lines = [src.read(list(bands), window=RioWindow(0, int(row), info.width, 1)) for row in strip]
+            lines = [read_bands(src, bands, window=RioWindow(0, int(row), info.width, 1)) for row in strip]
             parts.append(np.concatenate(lines, axis=1)[:, :, cols])
         else:
-            parts.append(src.read(list(bands), window=window)[:, strip - strip[0]][:, :, cols])
+            parts.append(read_bands(src, bands, window=window)[:, strip - strip[0]][:, :, cols])
     return np.concatenate(parts, axis=1).reshape(len(bands), -1)
 
 

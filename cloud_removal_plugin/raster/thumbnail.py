@@ -14,6 +14,7 @@ from .grid import Grid
 from .info import RasterInfo, castable, opened, read_error
 from .radiometry import Radiometry
 from .reader import OpticalReader
+from .sample import read_bands
 from .windows import Window
 
 
@@ -78,7 +79,7 @@ def _decimated(
     window = RioWindow(source.col, source.row, source.width, source.height)
     with opened(info.path) as src:
         try:
-            found = src.read(bands, window=window, out_shape=(len(bands), *shape), resampling=how)
+            found = read_bands(src, bands, shape, window=window, resampling=how)
         except (RasterioError, OSError) as error:
             raise read_error(info, error) from error
     return found.astype(np.float32)

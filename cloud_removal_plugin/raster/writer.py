@@ -19,12 +19,12 @@ from rasterio.transform import Affine
 
 from ..errors import OutputError
 from .grid import Grid
-from .info import RasterInfo
+from .info import RasterInfo, castable
 from .parts import SIDECARS, discard, part_path
 from .target import LEAST_FREE_BYTES, check_target, failure, free_bytes
 from .windows import Window
 
-__all__ = ["Radiometry", "RasterWriter", "check_target", "default_codec", "to_stored"]
+__all__ = ["Radiometry", "RasterWriter", "check_target", "default_codec", "to_stored", "unify_nodata"]
 
 BLOCK_PX = 256
 """Tiles of the output; windows are multiples of them, so that each is compressed once."""
@@ -82,11 +82,28 @@ def to_stored(
     return stored
 
 
+def unify_nodata(raw: np.ndarray, info: RasterInfo, value: float | None) -> None:
+    """Mark the holes of all bands by one number, in place: a GeoTIFF has one for all, a VRT one for each.
+
+    Args:
+        raw: (count, H, W) numbers of the file; bands without a nodata number of their own stay as they are.
+        value: what marks holes afterwards; valid pixels that would equal it are moved by one unit.
+    """
+    for plane, own in zip(raw, info.nodata, strict=True):
+        number = castable(own, raw.dtype)
+        hole = None if value is None else _as_dtype(value, raw.dtype)
+        if number is None or hole is None or number == hole or (number != number and hole != hole):
+            continue
+        holes = np.isnan(plane) if number != number else plane == number
+        plane[plane == hole] = _neighbour(hole)
+        plane[holes] = hole
+
+
 def _as_dtype(value: float, dtype: np.dtype) -> Any | None:
     """``value`` as a number of ``dtype``, None where the dtype cannot hold it."""
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
-        if value != int(value) or not limits.min <= value <= limits.max:
+        if not np.isfinite(value) or value != int(value) or not limits.min <= value <= limits.max:
             return None
     return dtype.type(value)
 

@@ -170,3 +170,115 @@ def test_a_layer_without_georeference_has_the_pixels_of_its_sensor(do, write_ima
     assert (classes[0] == 1).any()
     np.testing.assert_array_equal(*classes)
     assert any("no georeference: its pixels are taken as 10 m" in text for _, text in do.log)
+
+
+def stack(path, parts):
+    """A VRT of whole-path single bands, as gdalbuildvrt -separate makes one; returns its path."""
+    with rasterio.open(parts[0]) as first:
+        grid = (first.width, first.height, first.crs.to_wkt(), ", ".join(str(v) for v in first.transform.to_gdal()))
+    bands = ""
+    for number, part in enumerate(parts, start=1):
+        with rasterio.open(part) as file:
+            kind = {"uint8": "Byte", "uint16": "UInt16"}[file.dtypes[0]]
+            nodata = "" if file.nodata is None else f"<NoDataValue>{file.nodata:g}</NoDataValue>"
+            name = file.descriptions[0]
+        bands += (
+            f'<VRTRasterBand dataType="{kind}" band="{number}"><Description>{name}</Description>{nodata}<SimpleSource>'
+            f'<SourceFilename relativeToVRT="0">{part}</SourceFilename><SourceBand>1</SourceBand></SimpleSource>'
+            "</VRTRasterBand>"
+        )
+    path.write_text(
+        f'<VRTDataset rasterXSize="{grid[0]}" rasterYSize="{grid[1]}"><SRS>{grid[2]}</SRS>'
+        f"<GeoTransform>{grid[3]}</GeoTransform>{bands}</VRTDataset>"
+    )
+    return path
+
+
+@pytest.fixture
+def as_stack(write_image, tmp_path):
+    """``as_stack(path, front=None, nodata=())``: a layer as a VRT of one file a band, with another band before them."""
+
+    def make(path, front=None, nodata=(), hole=None):
+        with rasterio.open(path) as file:
+            numbers, names = file.read(), file.descriptions
+        planes = list(zip(names, numbers, nodata or [None] * len(names), strict=True))
+        if front is not None:
+            planes.insert(0, ("SCL", front, None))
+        parts = []
+        for name, plane, value in planes:
+            if hole is not None and value is not None:
+                plane[plane == value] += 2
+                plane[hole] = value
+            part = write_image(plane, f"{path.stem}_{name}.tif", nodata=value)
+            with rasterio.open(part, "r+") as file:
+                file.descriptions = (name,)
+            parts.append(part)
+        return stack(tmp_path / f"{path.stem}.vrt", parts), parts
+
+    return make
+
+
+def test_a_stack_of_bands_and_a_small_classification(make_series, make_job, do, as_stack) -> None:
+    """An 8-bit SCL before 16-bit bands: the result holds the numbers of both, kept ones bit for bit."""
+    series = make_series()
+    classes = np.full(SHAPE, 4, np.uint8)
+    target, _ = as_stack(series.target, front=classes)
+    others = tuple(as_stack(path, front=classes)[0] for path in series.others)
+    result = do(make_job(replace(series, target=target, others=others)))
+    before, after = pixels(series.target), pixels(result.output)
+    assert after.dtype == np.uint16
+    assert (after[0] == 4).all()
+    np.testing.assert_array_equal(after[1:][:, ~series.cloud], before[:, ~series.cloud])
+    error = after[1:][:, series.cloud].astype(float) - series.truth[:, series.cloud]
+    assert np.abs(error).mean() < 60
+
+
+def test_bands_that_mark_holes_by_different_numbers(make_series, make_job, do, as_stack) -> None:
+    """A GeoTIFF has one nodata number: what was a hole stays one, and a valid pixel does not become one."""
+    series = make_series()
+    hole = np.zeros(SHAPE, bool)
+    hole[:6, :9] = True
+    target, parts = as_stack(series.target, nodata=(0, 65535, 7, 9), hole=hole)
+    with rasterio.open(parts[1], "r+") as file:
+        plane = file.read(1)
+        plane[10, 10] = 0
+        file.write(plane, 1)
+    result = do(make_job(replace(series, target=target)))
+    with rasterio.open(result.output) as file:
+        assert file.nodata == 0
+        for band in range(1, 5):
+            np.testing.assert_array_equal(file.read_masks(band) == 0, hole)
+        assert file.read(2)[10, 10] == 1
+    assert any("different numbers (0, 65535, 7, 9)" in text for _, text in do.log)
+
+
+def test_a_file_inside_the_input_is_not_overwritten(make_series, make_job, do, as_stack) -> None:
+    """An output that is a part of the VRT which is read."""
+    series = make_series()
+    target, parts = as_stack(series.target)
+    before = parts[2].read_bytes()
+    with pytest.raises(CloudRemovalError, match="would overwrite a layer that the job reads"):
+        do(make_job(replace(series, target=target), output=str(parts[2])))
+    assert parts[2].read_bytes() == before
+
+
+def test_a_stack_whose_file_is_gone_says_so(make_series, make_job, do, as_stack) -> None:
+    series = make_series()
+    target, parts = as_stack(series.target)
+    parts[1].unlink()
+    with pytest.raises(CloudRemovalError, match="a file that it is made of is not there"):
+        do(make_job(replace(series, target=target)))
+
+
+def test_reflectance_in_percent(make_series, make_job, do, changed) -> None:
+    """Floats from 0 to 100 are percent, not reflectance x 10,000 of a black scene."""
+    series = make_series()
+
+    def percent(path):
+        return changed(path, lambda numbers: (numbers / 100).astype(np.float32), f"p_{path.name}")
+
+    series = replace(series, target=percent(series.target), others=tuple(percent(path) for path in series.others))
+    result = do(make_job(series, cloud_mask="", other_masks=()))
+    found = pixels(result.output)[:, series.cloud]
+    assert np.abs(found * 100 - series.truth[:, series.cloud]).mean() < 60
+    assert any("in percent" in text for _, text in do.log)
