@@ -18,11 +18,13 @@ PADDED_LOGIT = -1000.0
 def day_encoding(days: Tensor, width: int, repeat: int, period: float = 1000.0, offset: int = 0) -> Tensor:
     """Sinusoidal encoding of day numbers: (B, T) to (B, T, width * repeat), the same ``width`` values repeated.
 
-    Computed in float32 as the networks were trained; day numbers of about 2000 make its rounding visible.
+    Computed in float32 as the networks were trained, unless the days come in float64; day numbers of about 2000 make
+    the rounding visible.
     """
-    index = torch.arange(offset, offset + width, device=days.device).float()
+    days = days if days.dtype == torch.float64 else days.float()
+    index = torch.arange(offset, offset + width, device=days.device, dtype=days.dtype)
     denominator = torch.pow(period, 2 * torch.div(index, 2, rounding_mode="floor") / width)
-    angle = days.float()[..., None] / denominator
+    angle = days[..., None] / denominator
     table = torch.empty_like(angle)
     table[..., 0::2] = torch.sin(angle[..., 0::2])
     table[..., 1::2] = torch.cos(angle[..., 1::2])

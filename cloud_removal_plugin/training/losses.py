@@ -15,14 +15,20 @@ LEAST_VARIANCE = 1e-8
 LEAST_DISTANCE = 1e-9
 
 
-def l1(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute error over everything; equal shapes to a scalar."""
-    return (prediction - target).abs().mean()
+def _reduced(values: Tensor, reduction: str) -> Tensor:
+    if reduction == "none":
+        return values
+    return values.sum() if reduction == "sum" else values.mean()
 
 
-def l2(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error over everything; equal shapes to a scalar."""
-    return ((prediction - target) ** 2).mean()
+def l1(prediction: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """Absolute error of equal shapes, reduced to a scalar by ``mean`` or ``sum``, or not (``none``)."""
+    return _reduced((prediction - target).abs(), reduction)
+
+
+def l2(prediction: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """Squared error of equal shapes; ``reduction`` as in :func:`l1`."""
+    return _reduced((prediction - target) ** 2, reduction)
 
 
 def charbonnier(prediction: Tensor, target: Tensor) -> Tensor:
@@ -65,15 +71,17 @@ def total_variation(image: Tensor) -> Tensor:
     return 2 * (rows + cols) / batch
 
 
-def _at_least(variance: Tensor) -> Tensor:
-    """Variances of at least 1e-8 in a copy; gradients flow as if nothing had been raised."""
+def at_least(variance: Tensor, least: float = LEAST_VARIANCE) -> Tensor:
+    """Variances of at least ``least`` in a copy; gradients flow as if nothing had been raised."""
     raised = variance.clone()
     with torch.no_grad():
-        raised.clamp_(min=LEAST_VARIANCE)
+        raised.clamp_(min=least)
     return raised
 
 
-def gaussian_nll(prediction: Tensor, target: Tensor, variance: Tensor) -> Tensor:
+def gaussian_nll(
+    prediction: Tensor, target: Tensor, variance: Tensor, reduction: str = "mean", least: float = LEAST_VARIANCE
+) -> Tensor:
     """Negative log-likelihood of independent Gaussians, mean over everything (UnCRtainTS ``GNLL``).
 
     Variances below 1e-8 count as 1e-8, but gradients flow as if they did not (Ebel et al. 2023, arXiv 2304.05464).
@@ -81,12 +89,21 @@ def gaussian_nll(prediction: Tensor, target: Tensor, variance: Tensor) -> Tensor
     Args:
         prediction, target: equal shapes.
         variance: the same shape, or 1 where bands share it.
+        reduction: ``mean`` or ``sum`` over everything, or ``none``.
+        least: what smaller variances count as.
     """
-    return F.gaussian_nll_loss(prediction, target, variance.expand_as(prediction), full=True, eps=LEAST_VARIANCE)
+    spread = variance.expand_as(prediction)
+    return F.gaussian_nll_loss(prediction, target, spread, full=True, eps=least, reduction=reduction)
 
 
 def multivariate_nll(
-    prediction: Tensor, target: Tensor, variance: Tensor, per_sample: bool = False, processes: int = 1
+    prediction: Tensor,
+    target: Tensor,
+    variance: Tensor,
+    per_sample: bool = False,
+    processes: int = 1,
+    reduction: str = "mean",
+    least: float = LEAST_VARIANCE,
 ) -> Tensor:
     """Negative log-likelihood of a Gaussian with diagonal covariance (UnCRtainTS ``MGNLL``), mean over pixels.
 
@@ -98,17 +115,20 @@ def multivariate_nll(
         variance: (B, 1, C, H, W), or (B, 1, 1, H, W) where bands share it.
         per_sample: the textbook value: each sample's own log-determinant.
         processes: that each see an equal part of the batch; the mean of their gradients is then the whole batch's.
+        reduction: ``mean`` or ``sum`` over samples and pixels, or ``none``: (B, 1, H, W).
+        least: what smaller variances count as.
     """
     bands = prediction.shape[2]
-    variance = _at_least(variance).expand_as(prediction)
+    variance = at_least(variance, least).expand_as(prediction)
     logarithm = variance.log().sum(2)
     if not per_sample:
         logarithm = logarithm.sum(0, keepdim=True) * processes
     distance = torch.nan_to_num(((prediction - target) ** 2 / variance).sum(2), nan=0.0).clamp(min=LEAST_DISTANCE)
-    return 0.5 * (bands * math.log(2 * math.pi) + logarithm + distance).mean()
+    values = 0.5 * (bands * math.log(2 * math.pi) + logarithm + distance)
+    return _reduced(values, reduction)
 
 
-def covariance(variance: Tensor, bands: int) -> Tensor:
+def covariance(variance: Tensor, bands: int, least: float = LEAST_VARIANCE) -> Tensor:
     """Dense covariance matrices (B, 1, C, C, H, W) of variances (B, 1, C or 1, H, W); C times the memory."""
-    spread = _at_least(variance).expand(-1, -1, bands, -1, -1)
+    spread = at_least(variance, least).expand(-1, -1, bands, -1, -1)
     return torch.diag_embed(spread.movedim(2, -1)).movedim((-2, -1), (2, 3))

@@ -37,7 +37,7 @@ def create_optimiser(
     if name == "adamw":
         return torch.optim.AdamW(parameters, lr=lr, **options)
     if name == "keras_nadam":
-        return torch.optim.NAdam(parameters, lr=lr, momentum_decay=KERAS_SCHEDULE_DECAY, **options)
+        return torch.optim.NAdam(parameters, lr=lr, **{"momentum_decay": KERAS_SCHEDULE_DECAY, **options})
     if name == "sgd":
         return torch.optim.SGD(parameters, lr=lr, **options)
     raise ValueError(f"Unknown optimiser '{name}': choose one of {', '.join(OPTIMISERS)}.")

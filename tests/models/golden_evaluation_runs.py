@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 
 from cloud_removal_plugin.bands import SENTINEL2_L1C
 from cloud_removal_plugin.clouds import score
 from cloud_removal_plugin.evaluation import calibration, previews, published
-from tests.models.golden_files import Case, real_patch
+from tests.models.golden_files import Case, compare, thinned, tolerance_for
+from tests.models.golden_inputs import WHOLE, WINDOW, numbers, real_patch
 
 RED, GREEN, BLUE = 3, 2, 1
 
 
-def compare_values(case: Case, found: Mapping[str, float], expected: Mapping[str, float]) -> None:
-    """Every expected number must be among the found ones and within the case's tolerance."""
-    tolerance = case.meta["tolerance"]
-    if "rtol" not in tolerance:
-        tolerance = tolerance["*"]
+def compare_values(case: Case, found: Mapping[str, float], expected: Mapping[str, float | None]) -> None:
+    """Every expected number must be among the found ones and within the case's tolerance; null is NaN."""
+    assert expected, "nothing to compare with"
     for name, value in expected.items():
-        np.testing.assert_allclose(
-            found[name], value, rtol=tolerance["rtol"], atol=tolerance.get("atol", 0.0), err_msg=name
-        )
+        rtol, atol = tolerance_for(case.meta, name)
+        wanted = np.nan if value is None else value
+        np.testing.assert_allclose(found[name], wanted, rtol=rtol, atol=atol, err_msg=name)
 
 
 def images(case: Case, prefix: str) -> dict[str, np.ndarray]:
@@ -38,88 +37,96 @@ def clouds_and_shadows(reflectance: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _metrics_inputs(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Estimate, truth and (on real patches) the cloudy input."""
-    x = images(case, "x")
-    if x:
-        return x["pred"], x["target"], None
-    sample = case.meta["sample"]
-    whole = [0, 0, 256, 256]
-    truth, cloudy = (np.clip(real_patch(kind, sample, whole), 0, 1) for kind in ("s2_cloudfree", "s2_cloudy"))
-    shares = _numbers(r"([\d.]+)\*cloudfree\+([\d.]+)\*cloudy", case.meta["pred"])
-    return np.float32(shares[0]) * truth + np.float32(shares[1]) * cloudy, truth, cloudy
+    """Estimate, truth and (on real patches) the cloudy input, all reflectance; the last is not clipped."""
+    x, meta = images(case, "x"), case.meta
+    if "pred" in x:
+        return x["pred"], x["target"], x.get("cloudy")
+    window = meta.get(WINDOW, WHOLE)
+    clear, cloudy = (real_patch(kind, meta["sample"], window) for kind in ("s2_cloudfree", "s2_cloudy"))
+    truth, hidden = np.clip(clear, 0, 1), np.clip(cloudy, 0, 1)
+    of_truth, of_hidden = numbers(r"#\*cloudfree\s*\+\s*#\*cloudy", meta["pred"])
+    return np.float32(of_truth) * truth + np.float32(of_hidden) * hidden, truth, cloudy
 
 
-def _numbers(pattern: str, text: str) -> list[float]:
-    """The numbers that a case's recipe names; a recipe in other words fails here."""
-    found = re.search(pattern, text)
-    assert found, text
-    return [float(part) for part in found.groups()]
+def _some_pixels(case: Case, shape: tuple[int, ...]) -> np.ndarray:
+    """The mask of a masked measure, e.g. "columns with index%3==0"."""
+    said, mask = case.meta["mask_for_glf_psnr_masked"], np.zeros(shape)
+    step, start = (int(part) for part in numbers(r"index\s*%\s*#\s*==\s*#", said))
+    chosen = slice(start, None, step)
+    mask[(chosen, slice(None)) if "row" in said else (slice(None), chosen)] = 1
+    return mask
 
 
 def run_metrics(case: Case) -> None:
     estimate, truth, cloudy = _metrics_inputs(case)
-    step, start = _numbers(r"columns with index%(\d+)==(\d+)", case.meta["mask_for_glf_psnr_masked"])
-    some_columns = np.zeros(truth.shape[1:])
-    some_columns[:, int(start) :: int(step)] = 1
-    factor, floor = _numbers(r"var = ([\d.]+)\*\(pred-target\)\^2\+([\d.e-]+)", case.meta["unc_var"])
-    variance = np.float32(factor) * (estimate - truth) ** 2 + np.float32(floor)
+    x, meta = images(case, "x"), case.meta
+    has_mask, has_variance = "mask_for_glf_psnr_masked" in meta, "unc_var" in meta
+    some_pixels = _some_pixels(case, truth.shape[1:]) if has_mask else x.get("mask")
+    variance = x.get("var")
+    if has_variance:
+        factor, floor = numbers(r"#\*\(pred-target\)\^2\s*\+\s*#", meta["unc_var"])
+        variance = np.float32(factor) * (estimate - truth) ** 2 + np.float32(floor)
     colours = [RED, GREEN, BLUE]
-    glf = published.glfcr(estimate, truth, some_columns)
+    glf = published.glfcr(estimate, truth, some_pixels)
     unc = published.uncrtaints(estimate, truth, variance)
     three = published.crsystem(estimate[colours], truth[colours])
     found = {
-        "glf_psnr": glf["psnr"], "glf_psnr_masked": glf["psnr_masked"], "glf_ssim_win11_offcentre": glf["ssim"],
+        "glf_psnr": glf["psnr"], "glf_psnr_masked": glf.get("psnr_masked"), "glf_ssim_win11_offcentre": glf["ssim"],
         "unc_RMSE": unc["RMSE"], "unc_MAE": unc["MAE"], "unc_PSNR": unc["PSNR"], "unc_SAM_deg": unc["SAM"],
-        "unc_SSIM_win11": unc["SSIM"], "unc_error": unc["error"], "unc_mean_ae": unc["mean ae"],
-        "unc_mean_se": unc["mean se"], "unc_mean_var": unc["mean var"], "crsys_ssim_win5_rgb": three["ssim"],
+        "unc_SSIM_win11": unc["SSIM"], "unc_error": unc.get("error"), "unc_mean_ae": unc.get("mean ae"),
+        "unc_mean_se": unc.get("mean se"), "unc_mean_var": unc.get("mean var"), "crsys_ssim_win5_rgb": three["ssim"],
         "crsys_psnr_rgb_skimage": three["psnr"], "crsys_l1_rgb": three["l1"],
     }  # fmt: skip
     if cloudy is not None:
         mask = np.any(clouds_and_shadows(cloudy), axis=0)
-        batch = [5 * part[None].astype(np.float64) for part in (estimate, truth, cloudy)]
+        batch = [5 * part[None].astype(np.float64) for part in (estimate, truth, np.clip(cloudy, 0, 1))]
         keras = published.dsen2cr(*batch, mask[None].astype(np.float64))
         found |= {f"keras_{name}": value for name, value in keras.items()}
-    compare_values(case, found, case.meta["values"])
+    compare_values(case, found, meta["values"])
 
 
 def run_dsen2cr_metrics(case: Case) -> None:
-    x = images(case, "x")
-    estimate, cloudy = x["y_pred27"][:, :13], x["y_pred27"][:, 13:26]
-    truth, mask = x["y_true14"][:, :13], x["y_true14"][:, 13]
-    compare_values(case, published.dsen2cr(estimate, truth, cloudy, mask), case.meta["values"])
-    gradient = published.carl_gradient(estimate, truth, cloudy, mask)
-    np.testing.assert_allclose(gradient, images(case, "y")["carl_grad_pred"], rtol=1e-5, atol=1e-9)
+    x, expected = images(case, "x"), case.tensors("y")
+    given, wanted = (next(x[name] for name in x if name.startswith(start)) for start in ("y_pred", "y_true"))
+    estimate, cloudy = given[:, :13], given[:, 13:26]
+    truth, mask = wanted[:, :13], wanted[:, 13]
+    values = published.dsen2cr(estimate, truth, cloudy, mask)
+    compare_values(case, values, case.meta["values"])
+    found = {"carl_grad_pred": published.carl_gradient(estimate, truth, cloudy, mask)}
+    if "values" in expected:
+        found["values"] = np.array([values[name] for name in case.meta["values_order"]])
+    compare(case, found)
 
 
 def run_seq2point_metrics(case: Case) -> None:
     x = images(case, "x")
-    covered = np.any([x[name][0, 0] > 0 for name in x if name.startswith("mask")], axis=0)
-    found = published.sen12mscrts(x["fake"][0], x["real"][0], covered)
+    covered = np.any([x[name] > 0 for name in x if name.startswith("mask")], axis=0)
+    found = published.sen12mscrts(x["fake"], x["real"], covered)
     compare_values(case, found, case.meta["expected"])
 
 
 def run_utilise_metrics(case: Case) -> None:
-    x = images(case, "x")
+    """Settings such as ``eval_b1``: the trainer's or the evaluation's measures of the first samples of the batch."""
+    x, y = images(case, "x"), images(case, "y")
     valid = x["masks_valid_obs"].astype(bool)
-    settings = {
-        "eval_b1": (slice(0, 1), True, {"degrees": True, "split": True}),
-        "train_b2": (slice(None), True, {"degrees": False, "split": False}),
-        "nomask_b2": (slice(None), False, {"degrees": False, "split": False}),
-    }
-    for name, (samples, masked, options) in settings.items():
+    for setting in sorted({name.split(".", 1)[0] for name in y}):
+        kind, _, count = setting.partition("_b")
+        samples, is_evaluation = slice(0, int(count or len(valid))), kind.startswith("eval")
         frames = valid[samples]
-        cloudy = x["cloud_mask"][samples][frames][:, 0] > 0 if masked else None
-        occluded = x["masks"][samples][frames][:, 0] > 0
-        found = published.utilise(x["pred"][samples][frames], x["y"][samples][frames], occluded, cloudy, **options)
-        expected = {k.split(".", 1)[1]: v for k, v in images(case, "y").items() if k.startswith(name + ".")}
-        assert expected
+        hides = not kind.startswith("nomask") and "cloud_mask" in x
+        cloudy = x["cloud_mask"][samples][frames][:, 0] > 0 if hides else None
+        found = published.utilise(
+            x["pred"][samples][frames], x["y"][samples][frames], x["masks"][samples][frames][:, 0] > 0, cloudy,
+            degrees=is_evaluation, split=is_evaluation,
+        )  # fmt: skip
+        expected = {name.split(".", 1)[1]: value for name, value in y.items() if name.startswith(setting + ".")}
         compare_values(case, found, expected)
 
 
 def run_calibration(case: Case) -> None:
     x = images(case, "x")
     expected = images(case, "y")
-    bins = len(expected["ece_sorted_se"])
+    bins = 100 // int(numbers(r"percent=#", case.meta["what"])[0]) if "percent=" in case.says("what") else 20
     found: dict[str, object] = {}
     for name, absolute in (("l2", False), ("l1", True)):
         found[f"uce_{name}"], found[f"auce_{name}"] = calibration.uce_auce(x["var"], x["err"], bins, absolute)
@@ -135,19 +142,20 @@ def run_ensemble(case: Case) -> None:
 
 
 def run_previews(case: Case) -> None:
-    sample, whole = case.meta["sample"], [0, 0, 256, 256]
+    sample, window = case.meta["sample"], case.meta.get(WINDOW, WHOLE)
+    radar, cloudy, clear = (real_patch(kind, sample, window) for kind in ("s1", "s2_cloudy", "s2_cloudfree"))
+    found = {"sar_composite": previews.sar(radar)}
     colours = [RED, GREEN, BLUE]
-    cloudy, clear = (np.clip(real_patch(kind, sample, whole), 0, 1) for kind in ("s2_cloudy", "s2_cloudfree"))
-    target = previews.rgb(clear[colours])
-    found = {
-        "cloudy_norm_preview": previews.rgb(cloudy[colours]),
-        "cloudy_raw_preview": previews.rgb(10_000 * cloudy[colours]),
-        "cloudfree_norm_preview": target,
-        "sar_composite": previews.sar(real_patch("s1", sample, whole)),
-        "mask_overlay": previews.overlay(target, clouds_and_shadows(cloudy)[0].astype(np.float32)),
-    }
-    tolerance = case.meta["tolerance"]
-    for name, expected in images(case, "y").items():
+    for name, patch in (("cloudy", cloudy), ("cloudfree", clear)):
+        found[f"{name}_norm_preview"] = previews.rgb(np.clip(patch[colours], 0, 1))
+        found[f"{name}_raw_preview"] = previews.rgb(10_000 * patch[colours])
+    clouds = clouds_and_shadows(cloudy)[0].astype(np.float32)
+    found["mask_overlay"] = previews.overlay(found["cloudfree_norm_preview"], clouds)
+    tolerance, goldens = case.meta["tolerance"], images(case, "y")
+    assert goldens, "nothing to compare with"
+    for name, expected in goldens.items():
         atol = tolerance["uint8_max_abs"] if expected.dtype == np.uint8 else tolerance["atol"]
-        got = found[name][::2, ::2].astype(np.float64)
+        # Rows and columns lie first here; every so many of them are kept.
+        got = thinned(case, torch.from_numpy(found[name]).permute(2, 0, 1), torch.Size(expected.shape[:2]))
+        got = got.permute(1, 2, 0).double().numpy()
         np.testing.assert_allclose(got, expected.astype(np.float64), rtol=0, atol=atol, err_msg=name)

@@ -22,12 +22,9 @@ from tests.models.golden_files import Case, all_cases, golden_folders
 
 RUNNERS: dict[str, Callable[[Case], None]] = {
     "kernelconv2d_": runs.run_kernelconv,
-    "dsen2cr_tiny": runs.run_dsen2cr,
-    "dsen2cr_full": runs.run_dsen2cr,
+    "dsen2cr_": runs.run_dsen2cr,
     "glfcr_": runs.run_glfcr,
-    "uncrtaints_mono": runs.run_uncrtaints,
-    "uncrtaints_multi": runs.run_uncrtaints,
-    "uncrtaints_full": runs.run_uncrtaints,
+    "uncrtaints_": runs.run_uncrtaints,
     "tuacr_": runs.run_tuacr,
     "tuacr_pipeline": runs.run_tuacr_pipeline,
     "preproc_norm_": runs.run_scaling,
@@ -42,9 +39,7 @@ RUNNERS: dict[str, Callable[[Case], None]] = {
     "utilise_impaired_frames": gaps.run_impaired_frames,
     "utilise_mask_filling": gaps.run_mask_filling,
     "utilise_window_moves": gaps.run_window_moves,
-    "seq2point_tiny": series.run_seq2point,
-    "seq2point_full": series.run_seq2point,
-    "seq2point_pairwise": series.run_seq2point,
+    "seq2point_": series.run_seq2point,
     "seq2point_baseline": series.run_baseline_resnet,
     "seq2point_discriminator": series.run_discriminator,
     "aligncr_": series.run_aligncr,
@@ -76,8 +71,12 @@ RUNNERS: dict[str, Callable[[Case], None]] = {
 SLOW = ("dsen2cr_full_256", "glfcr_full_256", "seq2point_full_t3")
 
 
-def _prefix(name: str) -> str:
-    return max((prefix for prefix in RUNNERS if name.startswith(prefix)), key=len, default="")
+def _prefix(case: Case) -> str:
+    """By the file's name; where that says nothing, by the names in its json."""
+    meta = case.meta
+    names = (case.name, str(meta.get("name", "")), f"{meta.get('model', '')}_{meta.get('case', '')}")
+    fitting = ([prefix for prefix in RUNNERS if name.startswith(prefix)] for name in names)
+    return max(next((found for found in fitting if found), []), key=len, default="")
 
 
 def _parameter(case: Case) -> object:
@@ -95,7 +94,7 @@ else:
 
 @pytest.mark.parametrize("case", CASES)
 def test_golden(case: Case) -> None:
-    runner = _prefix(case.name)
+    runner = _prefix(case)
     if not runner:
         pytest.fail(f"nothing knows how to run the golden case {case.name}")
     RUNNERS[runner](case)
