@@ -96,7 +96,9 @@ def unreadable(parameters: dict[str, Any], key: str, title: str, context: QgsPro
                 return sentence
             continue
         name = value.name() if isinstance(value, QgsMapLayer) else value
-        if layer is None and os.path.isabs(name) and not os.path.exists(name):
+        if layer is None and name.startswith("/vsi"):
+            reason = tr("it is not there, or this QGIS takes no path into an archive, which has to be unpacked then")
+        elif layer is None and os.path.isabs(name) and not os.path.exists(name):
             reason = tr("there is no such file")
         elif layer is not None and not isinstance(layer, QgsRasterLayer):
             reason = tr("it is not a raster")

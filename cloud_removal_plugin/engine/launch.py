@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -84,14 +85,26 @@ def _absolute(job: Job) -> Job:
     return replace(job, **outputs, **inputs, **lists)
 
 
-_OUTPUTS = ("output", "uncertainty", "clouds", "probability", "page", "figures")
+_OUTPUTS = ("output", "uncertainty", "clouds", "probability", "attention", "page", "figures")
 _JUDGED = ("cloudy", "sigma", "land_cover")
 _LISTS = ("other_dates", "other_masks", "restored", "donor_masks", "products")
 
 
 def _full(path: str) -> str:
-    """Subdataset names, /vsi paths and what does not exist stay as they are."""
-    return os.path.abspath(path) if path and os.path.exists(path) else path
+    """A path, or one inside a name (``/vsizip/a.zip``, ``NETCDF:"a.nc":ndvi``), made whole; others stay as they are."""
+    if not path or os.path.exists(path):
+        return os.path.abspath(path) if path else path
+    archive = _ARCHIVE.match(path)
+    if archive:
+        parts = archive[2].split("/")
+        there = any(os.path.isfile("/".join(parts[: n + 1])) for n in range(len(parts)))
+        return archive[1] + os.path.abspath(archive[2]) if there else path
+    return "".join(os.path.abspath(part) if os.path.isfile(part) else part for part in _NAME_PARTS.split(path))
+
+
+_ARCHIVE = re.compile(r"((?:/vsi[a-z0-9_]+/)+)([^/{].*)")
+"""GDAL's way into an archive by a path that starts in the current folder."""
+_NAME_PARTS = re.compile(r"([:\"])")
 
 
 def _wait_turn(report: Report, cancelled: Cancel) -> None:

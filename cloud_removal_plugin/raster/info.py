@@ -18,6 +18,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from ..errors import GridError, InputError
 from .grid import Transform
+from .vrt import names_by_file
 
 # A layer without georeference is a case we handle and report in our own words.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
@@ -255,6 +256,8 @@ def _collect(path: str, src: rasterio.DatasetReader) -> RasterInfo:
     nodata = tuple(None if v is None else float(v) for v in src.nodatavals)
     a, _, c, _, e, f = (float(v) for v in src.transform[:6])
     descriptions = tuple((text or "").strip() for text in src.descriptions)
+    if src.driver == "VRT" and not any(descriptions):
+        descriptions = names_by_file(path, src.count) or descriptions
     return RasterInfo(
         path=path,
         driver=src.driver,

@@ -42,6 +42,8 @@ def check_target(path: str, forbid: Iterable[str] = (), endings: tuple[str, ...]
     if not name.lower().endswith(endings):
         ways = " or ".join(dict.fromkeys(ending for ending in endings if ending not in (".tiff", ".htm")))
         raise OutputError(f"Output '{name}' is not {_KINDS.get(endings, 'a known')} name. End it with {ways}.")
+    if _too_long(path):
+        raise OutputError(f"The name of output '{name[:40]}...' is too long for its folder. Choose a shorter one.")
     if os.path.isdir(path):
         raise OutputError(f"Output '{path}' is a folder. Add a file name that ends with {endings[0]}.")
     if not os.path.isdir(folder):
@@ -61,6 +63,14 @@ def check_target(path: str, forbid: Iterable[str] = (), endings: tuple[str, ...]
         raise failure(name, folder, error) from error
 
 
+def _too_long(path: str) -> bool:
+    try:
+        os.stat(path)
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    return False
+
+
 def _same_file(one: str, other: str) -> bool:
     if not other:
         return False
@@ -77,11 +87,12 @@ def failure(name: str, folder: str, error: BaseException) -> OutputError:
     code = getattr(error, "errno", None)
     text = str(error)
     full = code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text or "quota" in text.lower()
-    if full or free_bytes(folder) < LEAST_FREE_BYTES:
+    refused = isinstance(error, PermissionError) or code == errno.EROFS  # such a disk may have no room to show either
+    if full or (free_bytes(folder) < LEAST_FREE_BYTES and not refused):
         return OutputError(
             f"The disk with '{folder}' is full; '{name}' was not written. Free some space or choose another folder."
         )
-    if isinstance(error, PermissionError) or code == errno.EROFS:
+    if refused:
         return OutputError(
             f"'{name}' cannot be written to '{folder}': permission denied, or the file is open in another program. "
             "Close it or choose another folder."

@@ -291,3 +291,31 @@ def test_relative_paths_are_those_of_the_caller(job, tmp_path, monkeypatch):
     assert full.input == str(tmp_path / "in.tif")
     assert full.other_dates == (str(tmp_path / "in.tif"), 'NETCDF:"x.nc":v')
     assert full.clouds == ""
+
+
+def test_relative_files_inside_names_and_all_outputs(job, tmp_path, monkeypatch):
+    """The worker stands in another folder: QGIS hands on ``/vsizip/a.zip`` of a file that was typed as ``a.zip``."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    for name in ("sub/a.zip", "sub/b.tif.gz", "x.nc"):
+        (tmp_path / name).write_text("")
+    whole = f"/vsizip/{tmp_path}/sub/a.zip/b.tif"
+    given = (
+        "/vsizip/sub/a.zip/in/b.tif",
+        "/vsigzip/sub/b.tif.gz",
+        'NETCDF:"x.nc":v',
+        "NETCDF:x.nc:v",
+        whole,
+        "/vsizip/no.zip",
+    )
+    full = launch._absolute(replace(job, other_dates=given, attention="a.tif", probability="p.tif"))
+    here = str(tmp_path)
+    assert full.other_dates == (
+        f"/vsizip/{here}/sub/a.zip/in/b.tif",
+        f"/vsigzip/{here}/sub/b.tif.gz",
+        f'NETCDF:"{here}/x.nc":v',
+        f"NETCDF:{here}/x.nc:v",
+        whole,
+        "/vsizip/no.zip",
+    )
+    assert all(os.path.isabs(path) for path in full.outputs)

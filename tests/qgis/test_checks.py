@@ -42,6 +42,9 @@ def test_missing_and_unreadable_rasters_are_named(check, cloudy: str, tmp_path: 
     assert not fine
     assert "gone.tif" in sentence
     assert "no such file" in sentence
+    fine, sentence = check(INPUT=f"/vsizip/{tmp_path}/gone.zip/a.tif")
+    assert not fine
+    assert "has to be unpacked" in sentence
     fine, sentence = check(INPUT=cloudy, OTHER_DATES=[str(damaged)])
     assert not fine
     assert "damaged.tif" in sentence

@@ -98,3 +98,28 @@ def test_nodata_that_a_dtype_cannot_hold(value, dtype, kept):
 def test_nodata_of_floats_is_rounded_like_the_pixels():
     lowest = -3.4028234663852886e38
     assert castable(lowest, np.dtype("float32")) == np.float32(lowest)
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (("T33TUG_20180705T100031_B02_10m.jp2", "T33TUG_20180705T100031_B8A_20m.jp2"), ("B02_10m", "B8A_20m")),
+        (("LC08_X_SR_B2.TIF", "LC08_X_SR_B3.TIF", "LC08_X_QA_PIXEL.TIF"), ("SR_B2", "SR_B3", "QA_PIXEL")),
+        (("s2.red.tif", "s2.nir.tif"), ("red", "nir")),
+        (("date_1.tif", "date_2.tif"), ("", "")),
+        (("stack.tif", "stack.tif"), ("", "")),
+    ],
+)
+def test_bands_of_a_vrt_are_called_after_their_files(tmp_path, files, names):
+    """gdalbuildvrt -separate of GDAL before 3.7 gives no names."""
+    band = (
+        '<VRTRasterBand dataType="UInt16" band="{}"><SimpleSource><SourceFilename relativeToVRT="1">{}</SourceFilename>'
+        "<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
+    )
+    bands = "".join(band.format(number, f"in/{file}") for number, file in enumerate(files, start=1))
+    path = tmp_path / "stack.vrt"
+    path.write_text(
+        '<VRTDataset rasterXSize="8" rasterYSize="8"><SRS>EPSG:32632</SRS>'
+        f"<GeoTransform>600000, 10, 0, 5650000, 0, -10</GeoTransform>{bands}</VRTDataset>"
+    )
+    assert describe(str(path)).descriptions == names

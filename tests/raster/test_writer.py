@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from rasterio.transform import Affine
 
 from cloud_removal_plugin.errors import Cancelled, OutputError
 from cloud_removal_plugin.raster import parts, writer
+from cloud_removal_plugin.raster import target as target_module
 from cloud_removal_plugin.raster.grid import Grid
 from cloud_removal_plugin.raster.info import describe
 from cloud_removal_plugin.raster.windows import Window, cores
@@ -135,6 +137,7 @@ def test_any_exception_leaves_the_old_file_and_nothing_else(like, tmp_path, erro
         ("in.tif", "overwrite a layer"),
         ("link.tif", "overwrite a layer"),
         ("hard.tif", "overwrite a layer"),
+        (300 * "x" + ".tif", "is too long"),
     ],
 )
 def test_targets_that_cannot_be(like, tmp_path, name, sentence):
@@ -292,3 +295,25 @@ def test_stored_numbers_round_half_to_even_and_step_off_nodata():
     np.testing.assert_array_equal(to_stored(halves, one, "uint16", 65_535), [0, 2, 2, 0, 65_534, 65_535])
     np.testing.assert_array_equal(to_stored(halves, one, "uint16", None), [0, 2, 2, 0, 65_535, 0])
     np.testing.assert_array_equal(to_stored(halves, one, "float32", None), halves)
+
+
+def test_the_longest_name_leaves_room_while_it_is_written(like, tmp_path):
+    """A name of 255 bytes is a file's right; what is added to it meanwhile must not be the reason to refuse it."""
+    target = str(tmp_path / ("\u00e4" * 120 + "x" * 11 + ".tif"))
+    assert len(os.fsencode(os.path.basename(target))) == 255
+    with RasterWriter(target, like, grid_of(like)) as out:
+        out.write(np.zeros((like.count, *like.shape), like.dtype), Window(0, 0, *like.shape))
+    assert os.path.exists(target)
+    half = parts.part_path(target)
+    with open(half, "w") as file:
+        file.write("x")
+    parts.sweep([target], os.getpid())
+    assert listing(tmp_path) == [os.path.basename(target)]
+
+
+def test_a_disk_that_forbids_writing_is_not_called_full(tmp_path, monkeypatch):
+    """Read-only disks show no free space either."""
+    monkeypatch.setattr(target_module, "free_bytes", lambda folder: 0)
+    for error in (PermissionError(errno.EACCES, "denied"), OSError(errno.EROFS, "read-only")):
+        assert "permission denied" in str(target_module.failure("o.tif", str(tmp_path), error))
+    assert "is full" in str(target_module.failure("o.tif", str(tmp_path), OSError("write failed")))
