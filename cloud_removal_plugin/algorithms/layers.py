@@ -101,7 +101,7 @@ def unreadable(parameters: dict[str, Any], key: str, title: str, context: QgsPro
         elif layer is None and os.path.isabs(name) and not os.path.exists(name):
             reason = tr("there is no such file")
         elif layer is not None and not isinstance(layer, QgsRasterLayer):
-            reason = tr("it is not a raster")
+            reason = tr("it is not a raster (Raster, Conversion, Rasterize makes one of polygons)")
         else:
             reason = tr("it does not exist, is damaged, or has a format that QGIS does not read")
         return tr("{title}: '{name}' cannot be opened: {reason}. Choose another raster.").format(

@@ -21,6 +21,8 @@ class Shares:
     valid: int = 0
     hidden: int = 0
     restored: int = 0
+    unknown: int = 0
+    """Valid, but of no class: a given mask does not reach there."""
 
 
 class Outputs:
@@ -88,6 +90,7 @@ class Outputs:
         unify_nodata(raw, self._info, self._restored.nodata)
         self._write_restored(raw, valid, window)
         self.shares.valid += int(valid.sum())
+        self.shares.unknown += int((valid & (classes == NO_DATA)).sum())
         if self._sigma:
             self._sigma.write(_masked_zeros(len(self._bands), valid), window)
         if self._clouds:
@@ -123,6 +126,7 @@ class Outputs:
             raw[self._info.alpha - 1][known] = _opaque(raw.dtype)
         self._write_restored(raw, seen | known, window)
         self.shares.valid += int(valid.sum())
+        self.shares.unknown += int((valid & (classes == NO_DATA)).sum())
         self.shares.hidden += int(gap.sum())
         self.shares.restored += int(known.sum())
         if self._sigma:

@@ -26,6 +26,9 @@ from .restoring import Restoring, figures
 from .scene import Scene
 from .weights import folder_of
 
+UNMASKED_SHARE = 0.01
+"""Of the valid pixels; less than this that a given mask says nothing of is the rim of a warp, and no warning."""
+
 
 def restore(
     job: Job, scene: Scene, *, budget_mb: int, threads: Executor, report: Report, cancelled: Cancel, log: Log
@@ -77,6 +80,11 @@ def restore(
             if not counted.valid:
                 raise _nothing_there(job)
         warnings += _empty_bands(job, restoring)
+        if job.cloud_mask and counted.unknown > UNMASKED_SHARE * counted.valid:
+            warnings.append(
+                f"{Path(job.cloud_mask).name} says nothing of {counted.unknown / counted.valid:.0%} of the pixels of "
+                f"{Path(job.input).name}: they were left as they were, clouds included."
+            )
         rmse, notes = figures(restoring.fits)
         notes = [*notes, *(restorer.account() if isinstance(restorer, Accountable) else ())]
         for note in notes:

@@ -28,8 +28,8 @@ LOOK_EDGE = 1024
 """The mask is looked at in at most this many rows and columns to tell its kind."""
 
 KINDS = (
-    "binary", "probability", "percent", "byte_probability", "clear_score", "classes", "scl", "qa_pixel", "qa60",
-    "fmask", "udm2", "udm", "classi",
+    "binary", "marks", "probability", "percent", "byte_probability", "clear_score", "classes", "scl", "qa_pixel",
+    "qa60", "fmask", "udm2", "udm", "classi",
 )  # fmt: skip
 
 _NAMES: tuple[tuple[str, str], ...] = (
@@ -139,18 +139,22 @@ def _by_values(info: RasterInfo, band: int, values: np.ndarray) -> MaskKind:
     nodata = info.nodata[band - 1]
     if values.dtype.kind == "c":
         raise InputError(f"Mask '{info.name}' holds complex numbers. Give a raster of one band (non-zero = restore).")
+    looked_at = values.size
     if values.dtype.kind == "f":
         values = values[np.isfinite(values)]
     if nodata is not None and np.isfinite(nodata):
         values = values[values != nodata]
     kind, why = _kind_of(info, band, values, nodata)
+    if kind == "binary" and 0 < values.size < looked_at and values[0] != 0 and (values == values[0]).all():
+        kind, why = "marks", f"it holds {values[0]:g} and no other number"
     # 0 as a nodata value of a mask means "nothing to restore here", not a hole in the mask
-    keep = None if nodata == 0 and kind in ("binary", "classes", "probability", "percent") else nodata
+    keep = None if nodata == 0 and kind in ("binary", "marks", "classes", "probability", "percent") else nodata
     return MaskKind(kind, (band,), keep, f"{info.name}: read as {_WORDS[kind]}, because {why}.")
 
 
 _WORDS = {
     "binary": "a mask (non-zero = restore)",
+    "marks": "marks (restore where it holds a number, clear everywhere else)",
     "probability": "a cloud probability 0..1 (from 0.5: restore)",
     "percent": "a cloud probability 0..100 (from 50: restore)",
     "byte_probability": "a cloud probability 0..255 (from 128: restore)",
@@ -237,10 +241,13 @@ class MaskReader(OpenRaster):
     def read(self, window: Window) -> np.ndarray:
         """Classes of a window: uint8 (H, W), 0 clear, 1 cloud, 2 shadow, 255 no data (also outside the mask).
 
+        Marks know no missing data: what they do not mark is clear.
+
         Raises:
             InputError: the pixels cannot be read.
         """
-        out = np.full((window.height, window.width), NO_DATA, np.uint8)
+        unknown = CLEAR if self.kind.name == "marks" else NO_DATA
+        out = np.full((window.height, window.width), unknown, np.uint8)
         inside = window.clip(*self.grid.shape)
         if self.same_grid and inside.pixels:
             inside = self._placement.covered(inside, self.info.shape)
@@ -252,7 +259,7 @@ class MaskReader(OpenRaster):
             raise read_error(self.info, error) from error
         classes = decode(values, self.kind)
         if hidden is not None:
-            classes[hidden] = NO_DATA
+            classes[hidden] = unknown
         out[inside.slices(window)] = classes
         return out
 
@@ -317,7 +324,7 @@ def decode(values: np.ndarray, kind: MaskKind) -> np.ndarray:
     if kind.nodata is not None and np.isfinite(kind.nodata):
         holes = holes | (first == kind.nodata)
     classes = _decoded(first, values, kind.name)
-    classes[holes] = NO_DATA
+    classes[holes] = CLEAR if kind.name == "marks" else NO_DATA
     return classes
 
 

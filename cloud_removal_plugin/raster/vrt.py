@@ -1,6 +1,6 @@
 """What the bands of a VRT are called, by the files that they come from.
 
-``gdalbuildvrt -separate`` and *Build Virtual Raster* stack one file a band and, before GDAL 3.7, leave them without names.
+``gdalbuildvrt -separate`` and *Build Virtual Raster* stack one file a band; before GDAL 3.7 the bands get no names.
 """
 
 from __future__ import annotations

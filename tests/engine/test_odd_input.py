@@ -154,6 +154,26 @@ def test_a_mask_that_selects_nothing_copies_the_layer(make_series, make_job, do,
     assert (pixels(result.uncertainty) == 0).all()
 
 
+def test_a_mask_that_holds_a_number_only_under_clouds(make_series, make_job, do, write_image) -> None:
+    """1 and NaN, as a raster calculator divides them: the rest is clear and teaches, it is not missing."""
+    series = make_series()
+    marks = write_image(np.where(series.cloud, 1, np.nan).astype(np.float32), "marks.tif", nodata=np.nan)
+    plain = do(make_job(series))
+    expected = pixels(plain.output)
+    marked = do(make_job(series, cloud_mask=str(marks)))
+    np.testing.assert_array_equal(pixels(marked.output), expected)
+    assert marked.warnings == plain.warnings == ()
+
+
+def test_a_mask_of_a_part_of_the_scene_is_said(make_series, make_job, do, write_image) -> None:
+    series = make_series()
+    half = write_image(series.cloud[:48].astype(np.uint8), "half.tif")
+    result = do(make_job(series, cloud_mask=str(half)))
+    assert [w for w in result.warnings if "half.tif says nothing of 50% of the pixels" in w]
+    found = pixels(result.output)
+    np.testing.assert_array_equal(found[:, 48:], pixels(series.target)[:, 48:])
+
+
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_a_layer_without_georeference_has_the_pixels_of_its_sensor(do, write_image, tmp_path) -> None:
     """Clouds, shadows and margins in metres come out as on the same layer with its georeference."""

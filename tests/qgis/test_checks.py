@@ -60,6 +60,7 @@ def test_vector_layers_are_refused(check, cloudy: str) -> None:
     fine, sentence = check(INPUT=cloudy, CLOUD_MASK=fields.id())
     assert not fine
     assert "not a raster" in sentence
+    assert "Rasterize" in sentence
 
 
 def test_layers_without_a_file_are_refused(check, cloudy: str) -> None:
