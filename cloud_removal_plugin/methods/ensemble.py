@@ -23,7 +23,7 @@ from .evidence import Evidence, gather
 from .folds import lattice_step, simulate
 from .frame import Frame, Plan, make_plan, ring
 from .inpainting import Inpainting, distance
-from .local_correction import component_head
+from .local_correction import component_head, leading_components
 from .members import MARGIN, JointNetworks, SceneModel, WindowEstimator
 from .membrane import spread
 from .protocol import Fitted, Needs, Report
@@ -31,6 +31,7 @@ from .sampling import draw_sample
 from .sigma import SigmaModel, fit_sigma, log_size, overall
 from .stack import stack_weights
 from .trial import (
+    SMALL,
     Trial,
     estimate_parts,
     fit_gaussians,
@@ -245,12 +246,13 @@ class SceneEnsemble:
         if "networks" in names and not with_networks:
             names = tuple(n for n in names if n != "networks") or ("gaussian",)
         local = self.name in LOCAL
+        leading = leading_components(small=sum(frame.size for frame in frames) <= SMALL, networks=with_networks)
         progress(0.05, "Fitting the Gaussian")
         sample = draw_sample(frames, folds, step, plan, np.random.default_rng([*seed, 21]))
         whole, models = fit_gaussians(sample, plan, pool)
         progress(0.4, "Simulating gaps")
         parts = fold_parts(frames, folds, step)
-        estimate_parts(parts, frames, models, plan, step, local=local, fill=with_networks, pool=pool)
+        estimate_parts(parts, frames, models, plan, step, local=local, leading=leading, fill=with_networks, pool=pool)
         low, high, mean = limits(frames, len(plan.days), step)
         model = SceneModel(
             plan,
@@ -263,6 +265,7 @@ class SceneEnsemble:
             high,
             mean,
             np.sqrt(np.diag(whole.cov)[-plan.bands :]).astype(np.float32),
+            leading=leading,
         )
         if with_networks:
             progress(0.5, "Training the networks")

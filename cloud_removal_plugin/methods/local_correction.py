@@ -1,5 +1,6 @@
 """What one fit for a whole region gets wrong locally: a ridge in every 64 px tile on the clear residual.
 
+The Gaussian is linear; squares and products of the leading components let the correction bend where no network does.
 Tiles overlap by half; coefficients are blended bilinearly between tile centres, so there are no seams.
 """
 
@@ -13,6 +14,8 @@ TILE = 64
 COMPONENTS = 20
 PENALTY = 400.0
 """Ridge on standardised components when every clear pixel of a tile is used (4,096)."""
+LEADING_SMALL, LEADING = 12, 8
+"""Components whose squares and products take part, in small and in larger regions."""
 
 
 def component_head(gaussian: BlockGaussian) -> tuple[np.ndarray, np.ndarray]:
@@ -31,8 +34,45 @@ def component_head(gaussian: BlockGaussian) -> tuple[np.ndarray, np.ndarray]:
     return np.pad(matrix, ((0, 0), (0, bands))).astype(np.float32), constant.astype(np.float32)
 
 
+def leading_components(*, small: bool, networks: bool) -> int:
+    """How many components are squared and multiplied: more where time is plenty, none where networks bend anyway."""
+    return LEADING_SMALL if small else 0 if networks else LEADING
+
+
+def terms(components: np.ndarray, leading: int) -> np.ndarray:
+    """What the ridge is linear in: components, squares and products of the leading ones, and 1.
+
+    Args:
+        components: float32 (K, n), standardised, the largest first.
+        leading: L, how many of them are multiplied with each other, at most K. They are held at three deviations there.
+
+    Returns:
+        float32 (K + L (L + 1) / 2 + 1, n). The products have half the size of standardised ones, so that the same
+        penalty weighs four times as much on them.
+    """
+    many = len(components)
+    out = np.empty((terms_count(many, leading), components.shape[1]), np.float32)
+    out[:many] = components
+    bound = np.clip(components[:leading], -3, 3)
+    half = np.float32(0.5) * bound
+    row = many
+    for first in range(leading):
+        part = out[row : row + leading - first]
+        np.multiply(half[first:], bound[first], out=part)
+        part[0] -= np.float32(0.5)
+        part[0] *= np.float32(0.5**0.5)  # the variance of a square is 2
+        row += leading - first
+    out[-1] = 1
+    return out
+
+
+def terms_count(components: int, leading: int) -> int:
+    """Rows of :func:`terms`."""
+    return components + leading * (leading + 1) // 2 + 1
+
+
 class LocalRidge:
-    """Tile-wise ridge of a residual on components.
+    """Tile-wise ridge of a residual on the :func:`terms` of components.
 
     Args:
         shape: (H, W) of the window, in pixels.
@@ -40,6 +80,7 @@ class LocalRidge:
         components: float32 (K, n) at them.
         residual: float32 (C, n), true minus estimated reflectance.
         density: share of the clear pixels that were used; the penalty shrinks with it.
+        leading: components that are squared and multiplied with each other.
     """
 
     def __init__(
@@ -50,42 +91,63 @@ class LocalRidge:
         components: np.ndarray,
         residual: np.ndarray,
         density: float,
+        leading: int = 0,
     ) -> None:
         half = TILE // 2
+        self.leading = min(leading, len(components))
         self.grid = (-(-shape[0] // half), -(-shape[1] // half))
-        many = len(components) + 1
-        table = np.concatenate((components, np.ones((1, components.shape[1]), np.float32), residual)).astype(np.float32)
+        order, edges = self._by_block(rows, cols)
+        known = np.concatenate((components, residual))[:, order]
+        penalty = np.float32(PENALTY * max(density, 1e-3))
+        above = self._moments(known, len(components), edges, -1)
+        lines = []
+        for line in range(self.grid[0] + 1):  # two lines of blocks at a time: the moments of all would fill the memory
+            below = self._moments(known, len(components), edges, line)
+            tiles = above[:-1] + above[1:] + below[:-1] + below[1:]
+            many = tiles.shape[1]
+            solution = np.linalg.solve(tiles[..., :many] + penalty * np.eye(many, dtype=np.float32), tiles[..., many:])
+            lines.append(solution.transpose(0, 2, 1))
+            above = below
+        self.coefficients = np.stack(lines)
+
+    def _by_block(self, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Order that brings pixels together by block of half a tile, and where each block begins in it."""
+        half = TILE // 2
         block = (rows // half) * self.grid[1] + cols // half
         order = np.argsort(block, kind="stable")
-        edges = np.searchsorted(block[order], np.arange(self.grid[0] * self.grid[1] + 1))
-        moments = np.zeros((self.grid[0] + 2, self.grid[1] + 2, many, table.shape[0]))
-        table = table[:, order]
-        for index in range(self.grid[0] * self.grid[1]):
-            part = table[:, edges[index] : edges[index + 1]]
-            if part.shape[1]:
-                moments[index // self.grid[1] + 1, index % self.grid[1] + 1] = part[:many] @ part.T
-        tiles = moments[:-1, :-1] + moments[1:, :-1] + moments[:-1, 1:] + moments[1:, 1:]
-        system = tiles[..., :many] + PENALTY * max(density, 1e-3) * np.eye(many)
-        self.coefficients = np.linalg.solve(system, tiles[..., many:]).astype(np.float32)
+        return order, np.searchsorted(block[order], np.arange(self.grid[0] * self.grid[1] + 1))
+
+    def _moments(self, known: np.ndarray, many: int, edges: np.ndarray, line: int) -> np.ndarray:
+        """Sums of products of terms with terms and residuals, (blocks of a line + 2, T, T + C); zero outside."""
+        size = terms_count(many, self.leading)
+        out = np.zeros((self.grid[1] + 2, size, size + len(known) - many), np.float32)
+        if not 0 <= line < self.grid[0]:
+            return out
+        start = edges[line * self.grid[1] :][: self.grid[1] + 1]
+        part = known[:, start[0] : start[-1]]
+        table = np.concatenate((terms(part[:many], self.leading), part[many:]))
+        for col, (first, last) in enumerate(zip(start[:-1] - start[0], start[1:] - start[0], strict=True), 1):
+            np.matmul(table[:size, first:last], table[:, first:last].T, out=out[col])
+        return out
 
     def predict(self, rows: np.ndarray, cols: np.ndarray, components: np.ndarray) -> np.ndarray:
         """Correction float32 (C, n) at other pixels."""
         half = TILE // 2
-        block = (rows // half) * self.grid[1] + cols // half
-        order = np.argsort(block, kind="stable")
-        edges = np.searchsorted(block[order], np.arange(self.grid[0] * self.grid[1] + 1))
-        part = np.ones((len(components) + 1, len(rows)), np.float32)
-        np.take(components, order, axis=1, out=part[:-1])
+        order, edges = self._by_block(rows, cols)
+        given = np.take(components, order, axis=1)
         down, right = (((place[order] % half) + np.float32(0.5)) / np.float32(half) for place in (rows, cols))
         down, right = down.astype(np.float32), right.astype(np.float32)
         weights = np.stack(((1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right))
-        found = np.empty((self.coefficients.shape[-1], len(rows)), np.float32)
+        bands = self.coefficients.shape[2]
+        found = np.empty((bands, len(rows)), np.float32)
         for index in np.flatnonzero(np.diff(edges)):
             i, j = divmod(int(index), self.grid[1])
             where = slice(edges[index], edges[index + 1])
             # the four tiles that hold a pixel, one below the other: one product instead of four
-            four = (weights[:, None, where] * part[:, where]).reshape(-1, where.stop - where.start)
-            np.matmul(self.coefficients[i : i + 2, j : j + 2].reshape(len(four), -1).T, four, out=found[:, where])
+            four = self.coefficients[i : i + 2, j : j + 2].reshape(4 * bands, -1) @ terms(given[:, where], self.leading)
+            four = four.reshape(4, bands, -1)
+            four *= weights[:, None, where]
+            np.sum(four, axis=0, out=found[:, where])
         out = np.empty_like(found)
         out[:, order] = found
         return out

@@ -37,6 +37,7 @@ class SceneModel:
         low, high: float32 (C,), range of every member.
         mean, spread: float32 (C,), the target's mean, from which inpainting starts, and standard deviation.
         joint: the networks as one. network_head: their first layers, with the local correction's components below.
+        leading: components that the local correction squares and multiplies.
     """
 
     plan: Plan
@@ -51,6 +52,7 @@ class SceneModel:
     spread: np.ndarray
     joint: JointNetworks | None = None
     network_head: Head | None = None
+    leading: int = 0
 
 
 class JointNetworks:
@@ -126,7 +128,7 @@ class WindowEstimator:
         frame, model = self.frame, self.model
         teachers = arranged(frame, teaching_pixels(frame.gap, frame.clear, THIN), model.plan, len(model.gaussian.mean))
         found = teach(frame, teachers, model.gaussian, model.plan, model.local, self.pool)
-        return local_ridge(frame, teachers, found, 1 / THIN**2)
+        return local_ridge(frame, teachers, found, 1 / THIN**2, model.leading)
 
     def __call__(self, number: int) -> tuple[Estimates, dict[str, np.ndarray]]:
         """Estimates of one list, and float32 (C, n) by member before any membrane."""
@@ -173,11 +175,11 @@ def pixel_ages(frame: Frame, pixels: np.ndarray, plan: Plan) -> np.ndarray:
     return months(*neighbours(frame.seen[:dates, pixels], plan.days), plan.days)
 
 
-def local_ridge(frame: Frame, teachers: np.ndarray, found: Taught, density: float) -> LocalRidge:
+def local_ridge(frame: Frame, teachers: np.ndarray, found: Taught, density: float, leading: int) -> LocalRidge:
     """The local correction from what the Gaussian leaves at clear pixels; ``found.extra`` holds components."""
     width = frame.shape[1]
     residual = np.take(frame.target, teachers, axis=1) - found.gauss
-    return LocalRidge(frame.shape, teachers // width, teachers % width, found.extra, residual, density)
+    return LocalRidge(frame.shape, teachers // width, teachers % width, found.extra, residual, density, leading)
 
 
 def teaching_pixels(gap: np.ndarray, clear: np.ndarray, step: int) -> np.ndarray:

@@ -22,7 +22,8 @@ from .sampling import Sample
 TRAINING = (40_000, 100_000)
 """Training pixels of the networks: usually, and in small scenes."""
 SMALL = 500**2
-"""Pixels up to which the networks are wide and train for longer: such a scene takes seconds anyway."""
+"""Pixels up to which networks are wide and train for longer and the local correction has more terms: it takes
+seconds anyway."""
 STACK_SAMPLES = 12_000
 WARM_ROUNDS = 3
 """EM rounds of the models that start from the region's: a simulated gap's target is not in their samples, and what
@@ -120,6 +121,7 @@ def estimate_parts(
     step: int,
     *,
     local: bool,
+    leading: int,
     fill: bool,
     pool: Executor | None,
 ) -> None:
@@ -135,7 +137,7 @@ def estimate_parts(
             rows, cols = np.nonzero(part.known[::thin, ::thin])
             teachers = rows * thin * step * frame.shape[1] + cols * thin * step
             taught = teach(frame, teachers, model, plan, head, pool)
-            ridge = local_ridge(frame, teachers, taught, 1 / (thin * step) ** 2)
+            ridge = local_ridge(frame, teachers, taught, 1 / (thin * step) ** 2, leading)
             gauss = gauss + ridge.predict(pixels // frame.shape[1], pixels % frame.shape[1], part.estimates.extra)
         part.members = {"interpolation": part.estimates.interp, "gaussian": gauss}
 

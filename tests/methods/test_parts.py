@@ -13,7 +13,7 @@ from cloud_removal_plugin.methods.folds import simulate
 from cloud_removal_plugin.methods.frame import ring
 from cloud_removal_plugin.methods.gaussian import fit_gaussian
 from cloud_removal_plugin.methods.interpolation import interpolate
-from cloud_removal_plugin.methods.local_correction import LocalRidge
+from cloud_removal_plugin.methods.local_correction import LocalRidge, terms
 from cloud_removal_plugin.methods.membrane import harmonic
 from cloud_removal_plugin.methods.radar import features, plan
 from cloud_removal_plugin.methods.sigma import NORMAL_90, fit_sigma
@@ -151,6 +151,35 @@ def test_local_ridge_finds_what_differs_from_place_to_place() -> None:
     found = ridge.predict(rows, cols, components)
     far = np.abs(cols - 80) > 40
     assert np.abs(found - residual)[:, far].mean() < 0.01
+
+
+def test_local_ridge_bends_only_where_products_take_part() -> None:
+    rng = np.random.default_rng(1)
+    rows, cols = (a.ravel() for a in np.mgrid[:128, :128])
+    components = rng.standard_normal((5, rows.size)).astype(np.float32)
+    residual = (0.02 * components[0] * components[1] + 0.01 * (components[2] ** 2 - 1))[None].astype(np.float32)
+    error = {}
+    for leading in (0, 2, 3, 9):  # nine: more than there are
+        ridge = LocalRidge((128, 128), rows[::2], cols[::2], components[:, ::2], residual[:, ::2], 0.5, leading)
+        found = ridge.predict(rows[1::2], cols[1::2], components[:, 1::2])
+        error[leading] = float(np.abs(found - residual[:, 1::2]).mean())
+    assert error[3] < 0.5 * error[0]  # the ridge holds it back
+    assert error[3] < error[2] < error[0]
+    assert error[9] < 0.6 * error[0]
+
+
+@pytest.mark.parametrize("leading", [0, 1, 4])
+def test_terms_are_components_their_products_and_one(leading: int) -> None:
+    components = np.random.default_rng(2).normal(0, 1, (4, 500)).astype(np.float32)
+    components[0, 0] = 30.0
+    found = terms(components, leading)
+    bound = np.clip(components[:leading], -3, 3).astype(np.float64)
+    pairs = [
+        (bound[i] ** 2 - 1) / np.sqrt(8) if i == j else bound[i] * bound[j] / 2
+        for i in range(leading)
+        for j in range(i, leading)
+    ]
+    np.testing.assert_allclose(found, np.stack([*components, *pairs, np.ones(500)]), rtol=1e-5, atol=1e-6)
 
 
 @settings(max_examples=15, deadline=None)
