@@ -15,6 +15,8 @@ from .layers import same_file, snapshot
 RASTER_SUFFIXES = (".tif", ".tiff")
 _LONG_FORM = re.compile(r"\d{4}\D?\d{2}\D?\d{2}[T ]")
 """A date with a time: the engine reads it."""
+_SPLIT_FORM = re.compile(r"(\d{4})([-_./:])(\d{1,2})\2(\d{1,2})")
+"""Year, month and day as the engine reads them: 2018-07-05, 2018/7/5."""
 _DATE_FORMATS = (("%Y-%m-%d", 10), ("%Y%m%d", 8), ("%Y%j", 7))
 
 
@@ -96,6 +98,8 @@ def files_problem(outputs: Iterable[tuple[str, tuple[str, ...]]], inputs: Iterab
 
 
 def _date(text: str) -> datetime.date | None:
+    split = _SPLIT_FORM.fullmatch(text)
+    text = f"{split[1]}-{split[3]:0>2}-{split[4]:0>2}" if split else text
     for form, length in _DATE_FORMATS:
         if len(text) == length:
             try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..clouds import published
+from ..clouds import published, s2cloudless
 from ..clouds.detect import detect_scene, expand_given_mask
 from ..errors import InputError
 from ..raster.classes import CLEAR, CLOUD, NO_DATA, SHADOW
@@ -74,8 +74,16 @@ def detect(
         output=job.output,
         probability=job.probability,
         cloud_share=counted["hidden"] / counted["valid"],
-        method_used=job.method,
+        method_used=_ran(job, scene),
     )
+
+
+def _ran(job: Job, scene: Scene) -> str:
+    """The detector behind 'auto': s2cloudless joins where its bands and its model are there."""
+    if job.method != "auto":
+        return job.method
+    joins = s2cloudless.applicable(scene.bands, scene.readers[0].level) and s2cloudless.model_path() is not None
+    return "s2cloudless" if joins else "rules"
 
 
 def _dilation(job: Job, pixel_m: float) -> int | None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from cloud_removal_plugin.clouds import s2cloudless
 from cloud_removal_plugin.clouds.morphology import dilate
 from cloud_removal_plugin.engine.detection import joined
 from cloud_removal_plugin.engine.job import Job
@@ -67,3 +68,18 @@ def test_metres_go_before_pixels(detected, write_image) -> None:
 def test_other_settings_are_refused(detected, settings) -> None:
     with pytest.raises(InputError, match="settings of the job"):
         detected(settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("bands", "there", "ran"), [(13, True, "s2cloudless"), (13, False, "rules"), (4, True, "rules")]
+)
+def test_auto_says_which_detector_ran(do, write_image, tmp_path, monkeypatch, bands, there, ran) -> None:
+    if there and s2cloudless.model_path() is None:
+        pytest.skip("s2cloudless is not installed")
+    if not there:
+        monkeypatch.setattr(s2cloudless, "model_path", lambda: None)
+    image = np.random.default_rng(1).integers(500, 900, (bands, 64, 64), np.uint16)
+    layer = write_image(image, "S2L1C_2024-06-10.tif")
+    job = Job(kind="detect", input=str(layer), output=str(tmp_path / "classes.tif"), method="auto")
+    assert do(job).method_used == ran
+    assert do(replace(job, method="rules")).method_used == "rules"

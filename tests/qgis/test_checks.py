@@ -106,6 +106,7 @@ def test_as_many_masks_as_dates(check, cloudy: str, make_image, masks: int, date
         ("2018-07-05;summer", "'summer' in the acquisition dates is not a date"),
         ("2018-07-05;2018-02-30", "'2018-02-30'"),
         ("2018-07-05;20180705", "given twice"),
+        ("2018-07-05;2018/7/5", "given twice"),
     ],
 )
 def test_dates_fit_the_layers(check, cloudy: str, other: str, dates: str, words: str) -> None:
