@@ -125,7 +125,8 @@ class AlignCR(LocalFusion):
     """The published network for any height and width that are multiples of 16.
 
     Args:
-        input_size: edge of the image in pixels; only images of up to 16 pixels need a smaller window. None: any size.
+        input_size: edge of the image in pixels, or (rows, columns); only images of up to 16 pixels need a smaller
+            window. None: any size.
         G0, D, C, G: width, blocks, dense layers a block, growth.
         num_heads, window_size, mlp_ratio: of the window attention.
         ks_2d: edge of the per-pixel filters.
@@ -137,7 +138,7 @@ class AlignCR(LocalFusion):
 
     def __init__(
         self,
-        input_size: int | None = None,
+        input_size: int | tuple[int, int] | None = None,
         G0: int = 96,
         D: int = 6,
         C: int = 5,
@@ -152,7 +153,8 @@ class AlignCR(LocalFusion):
         bands: int = 4,
     ) -> None:
         super().__init__(D, G0, ks_2d)
-        window, shift = window_for(input_size // 2 if input_size else None, window_size)
+        edge = min(input_size) if isinstance(input_size, (tuple, list)) else input_size
+        window, shift = window_for(edge // 2 if edge else None, window_size)
         self.SFE_conv = Conv3x3(4 * bands, G0)
         self.SFE_module = nn.Sequential(*(_WideBlock(G0) for _ in range(n_shallow_blocks)))
         self.SFE_conv_SAR = Conv3x3(8, G0)

@@ -158,7 +158,7 @@ class UnCRtainTS(nn.Module):
         agg_mode: ``att_group``, ``att_mean`` or ``mean``.
         encoder_norm, decoder_norm: ``group`` (4 groups), ``batch``, ``instance`` or None.
         n_head, d_model, d_k, positional_encoding, use_v: of the temporal attention.
-        pad_value: a frame that holds nothing else is an absent date.
+        pad_value: a frame that holds nothing else is an absent date; None: none is.
         covmode: ``diag``, ``uni`` or ``iso``; says how the variances are read and changes no layer.
         scale_by: factor by which inputs and targets are scaled.
         separate_out: means and variances have a 1x1 convolution each.
@@ -183,7 +183,7 @@ class UnCRtainTS(nn.Module):
         n_head: int = 16,
         d_model: int = 256,
         d_k: int = 4,
-        pad_value: float = 0.0,
+        pad_value: float | None = 0.0,
         padding_mode: str = "reflect",
         positional_encoding: bool = True,
         covmode: str = "diag",
@@ -213,7 +213,8 @@ class UnCRtainTS(nn.Module):
         self.out_block = nn.ModuleList(block(w, decoder_norm, padding_mode) for w in decoder_widths)
         if separate_out:
             self.out_conv_mean_1 = _PointwiseConv(decoder_widths[-1], OPTICAL_BANDS, last=True)
-            self.out_conv_var_1 = _PointwiseConv(decoder_widths[-1], out_conv[-1] - OPTICAL_BANDS, last=True)
+            variances = out_conv[-1] - OPTICAL_BANDS
+            self.out_conv_var_1 = _PointwiseConv(decoder_widths[-1], variances, last=True) if variances else None
         else:
             self.out_conv = _PointwiseConv(decoder_widths[-1], out_conv[-1], last=True)
         _initialise(self)
@@ -250,7 +251,9 @@ class UnCRtainTS(nn.Module):
         batch, dates = x.shape[:2]
         if self.is_mono and dates != 1:
             raise ValueError(f"The mono-temporal UnCRtainTS takes one date, not {dates}.")
-        padded = (x == self.pad_value).flatten(2).all(dim=2)
+        padded = torch.zeros(batch, dates, dtype=torch.bool, device=x.device)
+        if self.pad_value is not None:
+            padded = (x == self.pad_value).flatten(2).all(dim=2)
         features = self.in_conv(x.flatten(0, 1))
         for block in self.in_block:
             features = block(features)
@@ -259,7 +262,8 @@ class UnCRtainTS(nn.Module):
         for block in self.out_block:
             out = block(out)
         if self.separate_out:
-            mean, variance = self.out_conv_mean_1(out), self.out_conv_var_1(out)
+            mean = self.out_conv_mean_1(out)
+            variance = mean[:, :0] if self.out_conv_var_1 is None else self.out_conv_var_1(out)
         else:
             out = self.out_conv(out)
             mean, variance = out[:, :OPTICAL_BANDS], out[:, OPTICAL_BANDS:]

@@ -70,6 +70,9 @@ class TemporalLayer(nn.Module):
         positional_encoding: adds day numbers to the residual stream.
         dropout, attention_dropout: training only.
         group_norm_eps: of the group norms.
+
+    Raises:
+        ValueError: an unknown normalisation.
     """
 
     def __init__(
@@ -87,6 +90,8 @@ class TemporalLayer(nn.Module):
         group_norm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
+        if norm not in ("group", "layer"):
+            raise ValueError(f"Unknown normalisation {norm!r} of the temporal encoder: group or layer.")
         self.norm_first = norm_first
         self.positions = PositionalEncoder(width // heads, repeat=heads) if positional_encoding else None
         self.attention_heads = _Heads(width, heads, d_k, bias_qk, attention_dropout)

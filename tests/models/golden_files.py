@@ -57,14 +57,18 @@ class Case:
 
     @cached_property
     def meta(self) -> dict[str, Any]:
-        return json.loads(self.path.read_text())
+        """The json; what a case ``of`` another one leaves out is said there."""
+        own = json.loads(self.path.read_text())
+        return {**self.sibling(own["of"]).meta, **own} if "of" in own else own
 
     def tensors(self, prefix: str) -> dict[str, Tensor]:
-        """Tensors whose name starts with ``prefix`` + '.', without it."""
+        """Tensors whose name starts with ``prefix`` + '.', without it; inputs and weights also of the case it is of."""
         file = self.path.with_suffix(".safetensors")
-        if not file.exists():
-            return {}
-        return {k[len(prefix) + 1 :]: v for k, v in load_file(file).items() if k.startswith(prefix + ".")}
+        stored = load_file(file) if file.exists() else {}
+        found = {k[len(prefix) + 1 :]: v for k, v in stored.items() if k.startswith(prefix + ".")}
+        if not found and prefix in ("x", "w") and "of" in self.meta:
+            return self.sibling(self.meta["of"]).tensors(prefix)
+        return found
 
     def says(self, *fields: str) -> str:
         """What the json says in words in these fields, as one line."""
@@ -101,7 +105,7 @@ def _step(case: Case, full: int, kept: int) -> int:
     """Every how many pixels a golden of ``kept`` pixels keeps of ``full``."""
     named = re.search(r"_sub(\d+)", case.name)
     guesses = [case.meta.get("sub_sampling", 1), int(named[1]) if named else 1, -(-full // kept)]
-    return next(step for step in guesses if -(-full // step) == kept)
+    return next((step for step in guesses if -(-full // step) == kept), 1)
 
 
 def thinned(case: Case, full: Tensor, expected: torch.Size) -> Tensor:

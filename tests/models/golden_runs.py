@@ -172,9 +172,8 @@ def _tuacr_inputs(case: Case) -> dict[str, Tensor]:
 
 
 def run_tuacr(case: Case) -> None:
-    owner = case.sibling(case.meta["of"]) if "of" in case.meta else case
-    network = build_tuacr(owner)
-    x = _tuacr_inputs(owner) | case.tensors("x")
+    network = build_tuacr(case)
+    x = _tuacr_inputs(case)
     with torch.inference_mode("target" not in x):
         result = network(x["input_dsen2"], x["input_glf"], x["sar"], x["cloudy"])
     outputs = dict(zip(TUACR_OUTPUTS, result, strict=True))

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from cloud_removal_plugin.models import scaling
 from cloud_removal_plugin.models.clearvision_mask import cloud_mask
 from cloud_removal_plugin.models.clearvision_removal import masked_series
-from cloud_removal_plugin.models.seq2point import PatchDiscriminator, PixelDiscriminator, image
+from cloud_removal_plugin.models.seq2point import image
 from cloud_removal_plugin.models.utilise import restore_series
 from cloud_removal_plugin.models.utilise_temporal import PositionalEncoder
 from cloud_removal_plugin.training.adversarial import GAN_MODES, gan_loss
 from tests.models.golden_files import Case, compare, compare_gradients, tolerance_for
 from tests.models.golden_inputs import rebuilt
-from tests.models.golden_weights import network_of, part_of
+from tests.models.golden_weights import discriminator_of, network_of, part_of
 
 UTILISE_DEFAULTS: Mapping[str, Any] = {
     "output_dim": None,
@@ -158,18 +158,6 @@ def run_baseline_resnet(case: Case) -> None:
     compare(case, {"out": out})
 
 
-def _discriminator(case: Case, kind: str) -> nn.Module:
-    """``batch`` and ``instance`` name the PatchGAN's norm; ``pixel`` has batch norm unless its entries lack one."""
-    weights = part_of(case.tensors("w"), kind)
-    if kind == "pixel":
-        has_statistics = any(key.endswith("running_mean") for key in weights)
-        network: nn.Module = PixelDiscriminator(**case.meta["config"], norm="batch" if has_statistics else "instance")
-    else:
-        network = PatchDiscriminator(**case.meta["config"], norm=kind)
-    network.load_state_dict(weights)
-    return network
-
-
 def run_discriminator(case: Case) -> None:
     x, outputs = case.tensors("x")["input"], {}
     expected = case.tensors("y")
@@ -182,7 +170,7 @@ def run_discriminator(case: Case) -> None:
             size = expected[name].shape[-2:] if kind == "pixel" else x.shape[-2:]
             with torch.no_grad():
                 # A fresh one for each: a pass in training moves the running statistics.
-                network = _discriminator(case, kind).train(mode == "train")
+                network = discriminator_of(part_of(case.tensors("w"), kind)).train(mode == "train")
                 outputs[name] = network(x[..., : size[0], : size[1]])
     judged = outputs.get("batch_train", next(iter(outputs.values())))
     for label in ("real", "fake"):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cloud_removal_plugin import models
+from cloud_removal_plugin.models.seq2point import PatchDiscriminator, PixelDiscriminator
 from cloud_removal_plugin.models.window_attention import ShiftedWindows, WindowAttention
 from tests.models.golden_files import Case
 
@@ -120,6 +121,8 @@ def _by_rs1(shapes: Mapping[str, tuple[int, ...]], recipe: Mapping[str, Any]) ->
 def load_weights(network: nn.Module, case: Case) -> None:
     """Fills a network from the case's file or by its recipe; nothing may be missing but what is computed anyway."""
     meta, weights = case.meta, case.tensors("w")
+    if not weights and "weights_from" in meta:
+        weights = case.sibling(meta["weights_from"]).tensors("w")
     if not weights and "recipe" in meta:
         weights = _by_rs1(checkpoint_shapes(network), meta["recipe"])
     elif not weights:
@@ -148,3 +151,16 @@ def network_of(name: str, case: Case, config: Mapping[str, Any]) -> nn.Module:
 def part_of(stored: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
     """Entries below ``part`` + '.', without it."""
     return {key[len(part) + 1 :]: value for key, value in stored.items() if key.startswith(part + ".")}
+
+
+def discriminator_of(weights: Mapping[str, Tensor]) -> nn.Module:
+    """The discriminator that weights belong to: kind, width, depth and norm follow from them."""
+    kernels = [value for key, value in weights.items() if key.endswith("weight") and value.dim() == 4]
+    norm = "batch" if any(key.endswith("running_mean") for key in weights) else "instance"
+    width, channels = kernels[0].shape[:2]
+    if next(iter(weights)).startswith("net."):
+        network: nn.Module = PixelDiscriminator(channels, width, norm)
+    else:
+        network = PatchDiscriminator(channels, width, len(kernels) - 2, norm)
+    network.load_state_dict(weights)
+    return network

@@ -1,0 +1,187 @@
+"""What runs the golden cases must hold on cases that lie elsewhere and say other things than those at hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
+
+from safetensors.torch import save_file  # noqa: E402
+
+from cloud_removal_plugin import models  # noqa: E402
+from cloud_removal_plugin.models import scaling  # noqa: E402
+from cloud_removal_plugin.models.seq2point import PatchDiscriminator, PixelDiscriminator  # noqa: E402
+from tests.models import golden_files, golden_inputs, golden_weights  # noqa: E402
+from tests.models import golden_runs as runs  # noqa: E402
+from tests.models import golden_training_runs as training  # noqa: E402
+from tests.models.golden_files import Case  # noqa: E402
+
+
+def write_case(folder: Path, name: str, meta: dict, tensors: dict | None = None) -> Case:
+    """A case as the goldens have them."""
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps({"name": name, **meta}))
+    if tensors:
+        save_file({key: value.contiguous().clone() for key, value in tensors.items()}, folder / f"{name}.safetensors")
+    return Case(folder / f"{name}.json")
+
+
+def parts(prefix: str, tensors: dict) -> dict:
+    """Tensors under a prefix."""
+    return {f"{prefix}.{key}": value for key, value in tensors.items()}
+
+
+def test_cases_are_found_below_the_named_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_case(tmp_path / "deep", "glfcr_a", {})
+    (tmp_path / "glfcr.keys.json").write_text("[]")
+    monkeypatch.setenv("CLOUD_REMOVAL_GOLDENS", str(tmp_path))
+    assert [case.name for case in golden_files.all_cases()] == ["glfcr_a"]
+    monkeypatch.setenv("CLOUD_REMOVAL_GOLDENS", f"{tmp_path / 'nowhere'}")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        golden_files.golden_folders()
+
+
+def test_no_name_means_the_shared_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_case(tmp_path, "not_a_golden", {})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLOUD_REMOVAL_GOLDENS", "")
+    assert Path(".") not in golden_files.golden_folders()
+
+
+def test_a_case_refers_to_one_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = {"w.a": torch.ones(1), "x.b": torch.ones(2), "y.c": torch.ones(3)}
+    write_case(tmp_path / "public", "tuacr_a", {"config": {"base_width": 8}, "tolerance": {"atol": 1.0}}, whole)
+    meta = {"of": "tuacr_a", "tolerance": {"atol": 2.0}}
+    apart = write_case(tmp_path / "apart", "tuacr_a_grads", meta, {"g.a": torch.zeros(1)})
+    monkeypatch.setenv("CLOUD_REMOVAL_GOLDENS", f"{tmp_path / 'apart'}:{tmp_path / 'public'}")
+    assert apart.meta["config"] == {"base_width": 8}
+    assert apart.meta["tolerance"] == {"atol": 2.0}
+    assert set(apart.tensors("w")) == {"a"}
+    assert not apart.tensors("y")
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "name", "expected"),
+    [
+        ({"rtol": 1e-5, "atol": 1e-4}, "out", (1e-5, 1e-4)),
+        ({"atol": 1e-4}, "out", (0.0, 1e-4)),
+        ({"*": {"atol": 1, "rtol": 2}, "*_sum": {"atol": 3, "rtol": 4}}, "SAR_data_sum", (4, 3)),
+        ({"grad": {"atol": 1}, "grad0.*": {"atol": 2}}, "grad0.a.weight", (0.0, 2)),
+        ({"pred": {"atol": 1e-3, "rtol": 0}}, "features", (1e-4, 1e-3)),
+    ],
+)
+def test_the_closest_tolerance_counts(tolerance: dict, name: str, expected: tuple[float, float]) -> None:
+    assert golden_files.tolerance_for({"tolerance": tolerance}, name) == expected
+
+
+@pytest.mark.parametrize(("name", "meta"), [("a_sub3", {}), ("a", {"sub_sampling": 3}), ("a", {})])
+def test_thinned_goldens_keep_every_third_pixel(tmp_path: Path, name: str, meta: dict) -> None:
+    full = torch.arange(2 * 31 * 40.0).view(1, 2, 31, 40)
+    kept = full[..., ::3, ::3]
+    case = write_case(tmp_path, name, {**meta, "tolerance": {"atol": 0.0}}, {"y.out_sub": kept})
+    golden_files.compare(case, {"out": full})
+    with pytest.raises(AssertionError):
+        golden_files.compare(case, {"out": full + 1})
+
+
+def test_a_case_without_numbers_fails(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="nothing to compare"):
+        golden_files.compare(write_case(tmp_path, "a", {}), {"out": torch.zeros(1)})
+
+
+PATCHES = (
+    "sen12mscr/s1/A_p1",
+    "sen12mscr/s2_cloudy/A_p1",
+    "sen12mscr/s2_cloudfree/A_p1",
+    "sen12mscr_pairs/B_p2_s2_clear",
+    "sen12mscr_pairs/B_p2_s2_cloudy",
+    "sen12mscr_triplets/00316_s1",
+    "new/s2_cloudy/C_p3",
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sample", "found"),
+    [
+        ("s2_cloudfree", "A_p1.tif", "sen12mscr/s2_cloudfree/A_p1.tif"),
+        ("s1", "sen12mscr/s2_cloudy/A_p1.tif", "sen12mscr/s1/A_p1.tif"),
+        ("s2_cloudfree", "sen12mscr_pairs/B_p2_s2_cloudy.tif", "sen12mscr_pairs/B_p2_s2_clear.tif"),
+        ("s1", "00316", "sen12mscr_triplets/00316_s1.tif"),
+        ("s2_cloudy", "C_p3.tif", "new/s2_cloudy/C_p3.tif"),
+    ],
+)
+def test_patches_are_found_in_every_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, sample: str, found: str
+) -> None:
+    for place in PATCHES:
+        file = tmp_path / f"{place}.tif"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    monkeypatch.setenv("CLOUD_REMOVAL_DATA", str(tmp_path))
+    assert golden_inputs.patch_file(kind, sample) == tmp_path / found
+
+
+def test_recipes_in_words_are_read() -> None:
+    radar = "VV clip[-25,0], VH clip[-32.5,0], each -> [0,2]"
+    assert golden_inputs.said_scaling(scaling.GLFCR, "s2_cloudy clip 0..10000 /2000", radar) == scaling.DSEN2CR
+    both = "UnCRtainTS default: BOTH channels clip[-25,0] -> (v+25)/25"
+    wanted = golden_inputs.said_scaling(scaling.UNCRTAINTS_RESNET, "clip 0..10000 /10000", both)
+    assert (wanted.top, wanted.vv, wanted.vh) == (1.0, scaling.VV_RANGE, scaling.VV_RANGE)
+    assert golden_inputs.numbers(r"betas #/#", "(lr 0.07, betas .9/.999, eps 1e-8)") == [0.9, 0.999]
+
+
+def test_networks_are_computed_in_the_dtype_of_their_weights(tmp_path: Path) -> None:
+    config = {"num_layers": 1, "feature_size": 4}
+    network = models.create("dsen2cr", **config).double()
+    x = {"opt": torch.rand(1, 13, 6, 7).double(), "sar": torch.rand(1, 2, 6, 7).double()}
+    with torch.no_grad():
+        y = {"pred": network(*x.values())}
+    meta = {"config": config, "tolerance": {"rtol": 0.0, "atol": 1e-13}}
+    tensors = parts("w", network.state_dict()) | parts("x", x) | parts("y", y)
+    runs.run_dsen2cr(write_case(tmp_path, "dsen2cr_f64", meta, tensors))
+
+
+def test_nadam_takes_its_settings_from_the_case(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(1)
+    start, gradients = torch.randn(3, generator=generator), torch.randn(4, 3, generator=generator)
+    # Dozat 2016, algorithm 8, with Keras' schedule of the momentum.
+    rate, beta1, beta2, eps, decay = 0.02, 0.8, 0.99, 1e-7, 0.01
+    p, m, v, product, expected = start.double(), torch.zeros(3).double(), torch.zeros(3).double(), 1.0, []
+    for step, g in enumerate(gradients.double(), start=1):
+        now, after = (beta1 * (1 - 0.5 * 0.96 ** (t * decay)) for t in (step, step + 1))
+        product *= now
+        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
+        ahead = after * m / (1 - product * after) + (1 - now) * g / (1 - product)
+        p = p - rate * ahead / ((v / (1 - beta2**step)).sqrt() + eps)
+        expected.append(p.float())
+    what = f"Nadam (lr {rate}, betas .8/.99, eps {eps}, schedule_decay {decay})"
+    tensors = {"x.p0": start, "x.grads": gradients, "y.trajectory": torch.stack(expected)}
+    meta = {"what": what, "tolerance": {"rtol": 1e-5, "atol": 1e-6}}
+    training.run_nadam(write_case(tmp_path, "dsen2cr_nadam_b", meta, tensors))
+
+
+@pytest.mark.parametrize("kind", ["batch", "instance", "pixel", "pixel_instance"])
+def test_discriminators_follow_from_their_weights(kind: str) -> None:
+    norm = "instance" if kind.endswith("instance") else "batch"
+    network = PixelDiscriminator(7, 5, norm) if kind.startswith("pixel") else PatchDiscriminator(7, 5, 2, norm)
+    again = golden_weights.discriminator_of(network.state_dict())
+    x = torch.rand(2, 7, 24, 24)
+    assert torch.equal(network.eval()(x), again.eval()(x))
+
+
+def test_losses_are_reduced_as_the_case_says(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(2)
+    p, t, v = (torch.rand(2, 1, 13, 2, 3, generator=generator) + 0.1 for _ in range(3))
+    logarithm = np.log(v.numpy()).sum(axis=2).sum(axis=0, keepdims=True)
+    distance = ((p - t) ** 2 / v).numpy().sum(axis=2)
+    values = 0.5 * (13 * np.log(2 * np.pi) + logarithm + distance)
+    for reduction, expected in (("sum", values.sum()), ("none", values), ("mean", values.mean())):
+        meta = {"loss": "MGNLL", "reduction": reduction, "tolerance": {"rtol": 1e-5, "atol": 1e-5}}
+        y = {"loss": torch.from_numpy(np.asarray(expected, np.float32))}
+        tensors = parts("x", {"pred": p, "target": t, "var": v}) | parts("y", y)
+        training.run_uncrtaints_loss(write_case(tmp_path, f"uncrtaints_loss_{reduction}", meta, tensors))
