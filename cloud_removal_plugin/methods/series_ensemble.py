@@ -19,7 +19,7 @@ from .dates import seen_coarse
 from .ensemble import LOCAL, MEMBERS, Progress, least_clear
 from .frame import make_plan as make_single_plan
 from .inpainting import Inpainting
-from .local_correction import TILE
+from .local_correction import TILE, leading_components
 from .members import MARGIN
 from .networks import Network
 from .protocol import Fitted, Report
@@ -161,7 +161,10 @@ class SeriesEnsemble:
         step = lattice_step(samples)
         folds = draw_folds(frames, plan, step, np.random.default_rng([*seed, 11]))
         sample = draw_sample(frames, folds, step, plan, np.random.default_rng([*seed, 21]))
-        block = Block(None, {}, np.zeros((0, plan.bands), np.float32), self.name in LOCAL)  # type: ignore[arg-type]
+        names = MEMBERS[self.name]
+        # many dates: each has to be cheap, also where the region is small
+        leading = leading_components(small=False, networks="networks" in names) if self.name in LOCAL else None
+        block = Block(None, {}, np.zeros((0, plan.bands), np.float32), leading)  # type: ignore[arg-type]
         if sample.values.shape[1] < 60:
             return block, {}
         whole, models = fit_models(sample, plan, pool)
@@ -169,10 +172,9 @@ class SeriesEnsemble:
         progress.check()
         if not models:
             return block, {}
-        parts = simulated_parts(frames, folds, models, step, block.local, pool)
+        parts = simulated_parts(frames, folds, models, step, leading, pool)
         networks, guard = [], None
         rows = sorted({part.date for part in parts})
-        names = MEMBERS[self.name]
         if "networks" in names and len(rows) == len(plan.restored):
             block.axis = axes(_spectral_cov(whole))
             add_surroundings(parts, frames, plan, block.axis, pool)

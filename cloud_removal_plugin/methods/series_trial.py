@@ -88,10 +88,13 @@ def simulated_parts(
     folds: Sequence[np.ndarray],
     models: Sequence[SeriesGaussian],
     step: int,
-    local: bool,
+    leading: int | None,
     pool: Executor | None,
 ) -> list[Part]:
-    """Gaussian (locally corrected if ``local``) and interpolation in every simulated gap of every restored date."""
+    """Gaussian and interpolation in every simulated gap of every restored date.
+
+    ``leading``: components that the local correction squares and multiplies; without it where None.
+    """
     parts = []
     plan = models[0].plan
     for index, (frame, fold) in enumerate(zip(frames, folds, strict=True)):
@@ -109,9 +112,10 @@ def simulated_parts(
                 truth = np.take(frame.blocks[place], both.pixels, axis=1)
                 part = Part(index, number, date, each[1], each[0], each[2], len(core), both, truth)
                 gauss = both.gauss
-                if local and len(teachers):
+                if leading is not None and len(teachers):
                     taught = found[date].at(teachers)
-                    ridge = taught_ridge(frame, place, taught, 1 / (step * (THIN if step == 1 else 1)) ** 2)
+                    density = 1 / (step * (THIN if step == 1 else 1)) ** 2
+                    ridge = taught_ridge(frame, place, taught, density, leading)
                     gauss = gauss + corrected(ridge, frame, both)
                 _interpolated(part, frame, plan, place)
                 part.members["gaussian"] = gauss
@@ -132,12 +136,12 @@ def _masks(
     return known, hidden, ring(hidden, known), teach
 
 
-def taught_ridge(frame: BlockFrame, place: int, taught: DateEstimates, density: float) -> LocalRidge:
+def taught_ridge(frame: BlockFrame, place: int, taught: DateEstimates, density: float, leading: int) -> LocalRidge:
     """The local correction of one date from what the Gaussian leaves at clear pixels."""
     width = frame.shape[1]
     residual = np.take(frame.blocks[place], taught.pixels, axis=1) - taught.gauss
     rows, cols = taught.pixels // width, taught.pixels % width
-    return LocalRidge(frame.shape, rows, cols, taught.components, residual, density)
+    return LocalRidge(frame.shape, rows, cols, taught.components, residual, density, leading)
 
 
 def corrected(ridge: LocalRidge, frame: BlockFrame, found: DateEstimates) -> np.ndarray:

@@ -49,12 +49,15 @@ class DateModel:
 
 @dataclass
 class Block:
-    """A fitted block: its Gaussian, its dates' own models, the spectral axes of the context."""
+    """A fitted block: its Gaussian, its dates' own models, the spectral axes of the context.
+
+    ``leading``: components that the local correction squares and multiplies, None without local correction.
+    """
 
     gaussian: SeriesGaussian
     models: dict[int, DateModel]
     axis: np.ndarray
-    local: bool
+    leading: int | None
 
     def restore(
         self, obs: Observation, dates: Sequence[int], pool: Executor | None
@@ -100,7 +103,9 @@ class Block:
         """Flat indices of one date: gap, rim, clear pixels that teach the local correction."""
         gap = frame.gap[place].reshape(frame.shape)
         clear = frame.seen[place].reshape(frame.shape) & ~gap
-        teachers = teaching_pixels(gap, clear, THIN) if self.local and gap.any() else np.zeros(0, np.int64)
+        teachers = (
+            teaching_pixels(gap, clear, THIN) if self.leading is not None and gap.any() else np.zeros(0, np.int64)
+        )
         return np.flatnonzero(gap), np.flatnonzero(ring(gap, clear)), teachers
 
     def _date(
@@ -139,9 +144,9 @@ class Block:
         plan, model = self.gaussian.plan, self.models[place]
         values, change, age = interpolated(frame, plan, place, both)
         members = {"gaussian": both.gauss, "interpolation": values}
-        if self.local and len(teachers):
+        if self.leading is not None and len(teachers):
             taught = found.at(np.searchsorted(found.pixels, teachers))
-            ridge = taught_ridge(frame, place, taught, 1 / THIN**2)
+            ridge = taught_ridge(frame, place, taught, 1 / THIN**2, self.leading)
             members["gaussian"] = both.gauss + corrected(ridge, frame, both)
         if networks is not None:
             members["networks"] = both.gauss + np.clip(networks, -model.guard[:, None], model.guard[:, None])
