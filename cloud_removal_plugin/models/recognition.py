@@ -154,8 +154,8 @@ def _uncrtaints(shapes: Shapes) -> Recognised:
         return tuple(shapes[f"{part}.{block}.{first}"][0] for block in range(count))
 
     apart = "out_conv_mean_1.conv.conv.0.weight" in shapes
-    heads = ("out_conv_mean_1", "out_conv_var_1") if apart else ("out_conv",)
-    planes = sum(shapes[f"{head}.conv.conv.0.weight"][0] for head in heads)
+    heads = (f"{head}.conv.conv.0.weight" for head in ("out_conv", "out_conv_mean_1", "out_conv_var_1"))
+    planes = sum(shapes[head][0] for head in heads if head in shapes)
     config: dict[str, Any] = {
         "input_dim": shapes["in_conv.conv.conv.0.weight"][1],
         "encoder_widths": widths("in_block"),
@@ -208,11 +208,10 @@ def _utilise(shapes: Shapes) -> Recognised:
         "upconv_type": "bilinear" if bilinear else "transpose",
         "str_conv_k": shapes["down_blocks.0.down.conv.0.weight"][-1],
         **_utilise_norms(shapes),
-        **_utilise_time(shapes),
+        **_utilise_time(shapes, encoder[-1]),
     }
-    if f"out_conv.conv.conv.{last + 2}.weight" in shapes or f"out_conv.conv.conv.{last + 1}.weight" in shapes:
-        # what follows the last convolution has numbers of its own only if it is a PReLU
-        config["output_activation"] = None
+    if any(shapes.get(f"out_conv.conv.conv.{last + place}.weight") == (1,) for place in (1, 2)):
+        config["output_activation"] = "prelu"
     if not bilinear and shapes["up_blocks.0.up.convtrans.0.weight"][-1] == 4:
         config |= {"str_conv_k_up": None, "str_conv_p_up": None}
     radar = channels == bands + RADAR
@@ -227,7 +226,7 @@ def _utilise_norms(shapes: Shapes) -> dict[str, Any]:
         ("in_conv.conv.conv", "down_blocks.0.conv1.conv.1", ("encoder_norm",)),
         ("out_conv.conv.conv", "up_blocks.0.conv1.conv.conv.1", ("decoder_norm",)),
     ):
-        if f"{part}.3.weight" in shapes:
+        if len(shapes.get(f"{part}.3.weight", ())) == 4:
             config |= {name: _norm(shapes, layer) for name in names}
     skip = "up_blocks.0.skip_conv.conv.conv.1"
     if len(shapes.get(f"{skip}.weight", (1,))) == 1 and math.prod(shapes.get(f"{skip}.weight", (1,))) > 1:
@@ -237,15 +236,18 @@ def _utilise_norms(shapes: Shapes) -> dict[str, Any]:
     return config
 
 
-def _utilise_time(shapes: Shapes) -> dict[str, Any]:
+def _utilise_time(shapes: Shapes, width: int) -> dict[str, Any]:
+    """Of the temporal encoder. Entries tell only heads times ``d_k``: four heads, as published, where that can be."""
     layers = _count(shapes, r"temporal_encoder\.(\d+)\.")
     if not layers:
         return {"skip_attention": True, "agg_mode": None}
     heads = "temporal_encoder.0.attention_heads"
     both = shapes[f"{heads}.fc_q.weight"][0]
+    many = next(count for count in (4, 2, 1) if both % count == 0 and width % count == 0)
     config: dict[str, Any] = {
         "n_temporal_encoding_layers": layers,
-        "d_k": both // 4,
+        "n_head": many,
+        "d_k": both // many,
         "bias_qk": f"{heads}.fc_q.bias" in shapes,
     }
     if "temporal_encoder.0.activation.weight" in shapes:

@@ -82,6 +82,24 @@ def test_published_sizes_are_recognised_with_the_published_arguments(name: str) 
     assert {entry.network for entry in CHECKPOINTS} == set(TINY) == set(models.names())
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("uncrtaints", {"separate_out": True, "out_conv": (13,)}),
+        ("utilise_earthnet2021", {"n_head": 2, "d_k": 3}),
+        ("utilise_earthnet2021", {"activation": "prelu", "output_activation": "prelu"}),
+        ("utilise_earthnet2021", {"decoder_norm": "group", "encoder_norm": "batch", "skip_norm": "group"}),
+    ],
+)
+def test_options_are_recognised(name: str, options: dict[str, Any]) -> None:
+    shapes = entry_shapes(name, {**TINY[name], **options})
+    found = recognise(shapes)
+    assert found is not None
+    assert entry_shapes(found.network, {**dict(models.record(found.network).config), **found.config}) == shapes
+    if "output_activation" not in options:
+        assert "output_activation" not in found.config
+
+
 @pytest.mark.skipif(not golden_folders(), reason="no folder of golden cases is there")
 @pytest.mark.parametrize("case", WITH_WEIGHTS, ids=lambda case: case.name)
 def test_golden_weights_are_recognised(case: Case) -> None:
