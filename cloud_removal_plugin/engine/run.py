@@ -102,7 +102,7 @@ def _introduce(job: Job, scene: Scene, budget: int, log: Log) -> None:
     """The first lines of the log: what came in, on which grid, with what it will be done."""
     for layer in scene.layers:
         info = layer.info
-        what = f"{info.width} x {info.height} pixels, {info.count} bands, {info.dtypes[0]}"
+        what = f"{info.width} x {info.height} pixels, {info.count} bands, {info.dtype}"
         product = f"{layer.radiometry.sensor} {layer.radiometry.level}".rstrip()
         log("info", f"{Path(info.path).name}: {what}, {product}, day {layer.day:+.0f}.")
     grid = scene.grid

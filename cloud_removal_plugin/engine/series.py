@@ -93,7 +93,7 @@ def _introduce(job: Job, scene: SeriesScene, budget: int, log: Log) -> None:
     """The first lines of the log."""
     first = scene.layers[0].info
     span = f"{scene.dates[0].isoformat()} to {scene.dates[-1].isoformat()}" if scene.dates else "dates not known"
-    log("info", f"{len(scene.layers)} dates ({span}), {first.dtypes[0]}; bands: {', '.join(scene.bands)}.")
+    log("info", f"{len(scene.layers)} dates ({span}), {first.dtype}; bands: {', '.join(scene.bands)}.")
     grid = scene.grid
     log("info", f"Grid of {Path(job.products[0]).name}: {grid.width} x {grid.height} pixels of {grid.pixel_m:.4g} m.")
     warped = sum(not reader.same_grid for reader in scene.readers)

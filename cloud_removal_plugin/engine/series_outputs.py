@@ -90,7 +90,7 @@ class DateWriter:
         floating = np.dtype(self.info.dtype).kind == "f"
         self.nodata = nodata if nodata is not None else (float("nan") if floating else 0)
         if self.raw:
-            self.writer = RasterWriter(str(scratch / name), self.info, scene.grid, tags=own)
+            self.writer = RasterWriter(str(scratch / name), self.info, scene.grid, tags=own, mask=self.info.mask_band)
             self.nodata = self.writer.nodata
         else:
             self.writer = RasterWriter(
@@ -119,7 +119,8 @@ class DateWriter:
             stored = to_stored(reflectance, self.radiometry, self.info.dtype, self.nodata)
             self.writer.write(np.ascontiguousarray(stored), window)
             return
-        raw = self._scene.readers[self._layer].read_raw(window)
+        reader = self._scene.readers[self._layer]
+        raw, outside = reader.read_raw(window), reader.read_hidden(window)
         unify_nodata(raw, self.info, self.nodata)
         known = gap & np.isfinite(reflectance).all(axis=0) if gap.any() else gap
         if known.any():
@@ -131,6 +132,8 @@ class DateWriter:
             if self.info.alpha:
                 raw[self.info.alpha - 1][known] = np.iinfo(raw.dtype).max if raw.dtype.kind in "iu" else 1
         self.writer.write(raw, window)
+        if outside is not None:
+            self.writer.write_mask(~outside | known, window)
 
 
 def names_of(wanted: Sequence[Wanted], prefix: str) -> list[str]:

@@ -81,6 +81,23 @@ def test_clear_pixels_stay_bit_for_bit_and_gaps_are_filled(season, tmp_path) -> 
         assert (sigma[:, hidden] > 0).all()
 
 
+def test_pixels_that_a_mask_band_hides_stay_hidden(season, tmp_path) -> None:
+    """As a cloud-optimised GeoTIFF tells its holes: no nodata number, any numbers below the mask."""
+    images, masks = season()
+    for path in images:
+        valid = np.ones((64, 48), bool)
+        valid[:, 40:] = valid[20:30, 20:24] = False
+        with rasterio.open(path, "r+") as file:
+            file.write_mask(valid)
+    done(images, tmp_path, masks)
+    for path, mask in zip(images, masks, strict=True):
+        hidden = read(mask)[0] > 0
+        with rasterio.open(tmp_path / "out" / f"restored_{Path(path).stem[3:].replace('-', '')}.tif") as file:
+            seen = file.dataset_mask() > 0
+            np.testing.assert_array_equal(seen[~hidden], valid[~hidden])
+            assert (file.read()[:, seen] < 5000).all()
+
+
 def test_the_stack_shows_all_dates_and_bands(season, tmp_path) -> None:
     images, masks = season(3)
     result = done(images, tmp_path, masks)
