@@ -26,7 +26,7 @@ from ..raster.offsets import agree
 from ..raster.radar import RadarReader
 from ..raster.radiometry import Radiometry, recognise
 from ..raster.reader import OpticalReader
-from ..raster.stack import split_dates
+from ..raster.stack import dates_in_bands, split_dates
 from ..raster.sun import suns_of
 from ..raster.windows import Window
 from .job import Job
@@ -102,6 +102,8 @@ class SeriesScene:
 
     def _split(self, infos: list[RasterInfo], bands_per_date: int) -> list[RasterInfo]:
         """Rasters of several dates as one virtual raster a date."""
+        if not bands_per_date:
+            _refuse_several_dates(infos)
         if not bands_per_date or all(info.count == bands_per_date for info in infos):
             return infos
         out = []
@@ -230,6 +232,18 @@ class SeriesScene:
             row=window.row,
             col=window.col,
         )
+
+
+def _refuse_several_dates(infos: Sequence[RasterInfo]) -> None:
+    """A raster whose band names hold several dates is no single date."""
+    for info in infos:
+        dates = dates_in_bands(info)
+        if dates > 1:
+            each = "the number of bands of one date" if info.count % dates else str(info.count // dates)
+            raise InputError(
+                f"The names of the bands of layer '{info.name}' hold {dates} dates, and BANDS_PER_DATE 0 means "
+                f"one date a raster. Type {each} for BANDS_PER_DATE."
+            )
 
 
 def _refuse_twice(paths: Sequence[str]) -> None:

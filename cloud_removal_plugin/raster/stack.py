@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,6 +13,8 @@ from .dates import find_date
 from .grid import Grid
 from .info import RasterInfo
 from .sun import tells_sun
+
+_DATE = re.compile(r"\d{4}([-_.]?)\d{2}\1\d{2}(T\d{6})?|(?<!\d)\d{7}(?!\d)")
 
 _TYPES = {
     "uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32", "int32": "Int32",
@@ -92,11 +95,13 @@ def split_dates(info: RasterInfo, bands_per_date: int, folder: Path, number: int
     told = {key: value for key, value in info.tags.items() if find_date(value) is None and not tells_sun(key)}
     tags = {key: value for key, value in told.items() if "\n" not in value}
     out = []
+    place = folder / f"stack{number}"
+    place.mkdir(exist_ok=True)
     for first in range(0, info.count, bands_per_date):
         numbers = range(first + 1, first + bands_per_date + 1)
         day = next((d for b in numbers if (d := find_date(info.descriptions[b - 1]))), None)
-        when = day.isoformat() if day else f"part{first // bands_per_date + 1}"
-        path = folder / f"stack{number}_{first // bands_per_date + 1}_of_layer_{when}.vrt"
+        nth = first // bands_per_date + 1
+        path = place / f"{_dateless(info)}_{f'{day.isoformat()}_{nth}' if day else f'date{nth}'}.vrt"
         bands = [
             VirtualBand(
                 str(Path(info.path).resolve()) if Path(info.path).exists() else info.path, b, info.dtypes[b - 1],
@@ -107,6 +112,17 @@ def split_dates(info: RasterInfo, bands_per_date: int, folder: Path, number: int
         write_vrt(path, grid, bands, tags, relative=False)
         out.append(path)
     return out
+
+
+def dates_in_bands(info: RasterInfo) -> int:
+    """How many dates the names of a raster's bands hold."""
+    return len({day for text in info.descriptions if (day := find_date(text))})
+
+
+def _dateless(info: RasterInfo) -> str:
+    """The file's name, which may tell the product, without a date that would count for every date in it."""
+    name = _DATE.sub("", Path(info.name).stem).strip("_-. ")
+    return name if name and not find_date(name) else "stack"
 
 
 def _without_date(text: str) -> str:

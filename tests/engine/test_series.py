@@ -131,6 +131,27 @@ def test_a_stack_of_dates_is_a_series(season, tmp_path, write_image) -> None:
         np.testing.assert_array_equal(read(tmp_path / "stacked" / path.name), read(path))
 
 
+def test_a_stack_keeps_what_its_name_says_but_not_its_date(season, tmp_path, write_image) -> None:
+    images, masks = season(3)
+    one = write_image(np.concatenate([read(path) for path in images]), "S2L2A_season_20240501.tif")
+    said = []
+    hidden = write_image(np.concatenate([read(path) for path in masks]), "season_masks.tif")
+    done([str(one)], tmp_path, [str(hidden)], bands_per_date=4, log=lambda level, text: said.append(text))
+    assert any("S2L2A_season_date1.vrt and 2 more: read as sentinel2 ('S2L2A' in its name" in text for text in said)
+    assert any("no acquisition date was found" in text and "S2L2A_season_date3.vrt" in text for text in said)
+
+
+def test_a_stack_whose_bands_hold_dates_is_no_single_date(season, tmp_path) -> None:
+    """The stack of an earlier run, given without BANDS_PER_DATE."""
+    images, masks = season(3)
+    done(images, tmp_path, masks)
+    stack = str(tmp_path / "out" / "stack.vrt")
+    with pytest.raises(InputError, match=r"stack.vrt' hold 3 dates.* Type 4 for BANDS_PER_DATE"):
+        done([stack], tmp_path, output=str(tmp_path / "again"))
+    done([stack], tmp_path, bands_per_date=4, output=str(tmp_path / "again"))
+    assert len(list((tmp_path / "again").glob("restored_2024*.tif"))) == 3
+
+
 def test_clouds_that_were_found_stay_out_of_the_folder(season, tmp_path) -> None:
     images, _ = season(masks=False)
     done(images, tmp_path, uncertainty=str(tmp_path / "sigma"))
