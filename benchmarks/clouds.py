@@ -1,11 +1,13 @@
-"""How well and how fast clouds and shadows are detected: prints two Markdown tables.
+"""How well and how fast clouds and shadows are detected: prints three Markdown tables.
 
     python benchmarks/clouds.py [FOLDER OF THE REAL SCENES]
 
 The series are cut into runs of consecutive dates, as an analyst would bring them. Masks are compared before they are
 grown (``core``) and as delivered (``grown``); SCL's "unclassified" is left out, and its "snow" on these snow-free
 places. The published detectors stand beside ours wherever all Level-1C bands are there; ``rules + sun`` is told where
-the sun stood. The speed is CPU and wall seconds for one megapixel of one date, on arrays in memory.
+the sun stood. The second table counts shadows found on clear ground, of dates at least half clear: Missouri holds only
+what Fmask calls clear, California is made of clear months. The speed is CPU and wall seconds for one megapixel of one
+date, on arrays in memory.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import rasterio
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.scenes import times  # noqa: E402
+from benchmarks.scenes import from_tiffs, times  # noqa: E402
 from cloud_removal_plugin.bands import SENTINEL2_L1C, SENTINEL2_NAMES  # noqa: E402
 from cloud_removal_plugin.clouds.detect import detect_scene  # noqa: E402
 from cloud_removal_plugin.clouds.published import METHODS  # noqa: E402
@@ -132,6 +134,14 @@ def sun_at(day: datetime.date, latitude: float, hour: float) -> tuple[float, flo
     return math.degrees(math.atan2(east, north)) % 360, math.degrees(math.asin(up))
 
 
+def clear_season(folder: Path, name: str, pixel_m: float) -> Labelled:
+    """A series in four bands whose pixels are clear, or no data."""
+    series = from_tiffs(folder)
+    labels = np.where(series.clear, 0, UNKNOWN).astype(np.uint8)
+    days = np.array([day.toordinal() for day in series.dates])
+    return Labelled(name, series.optical, labels, series.bands, "L2A", pixel_m, None, days)
+
+
 def worldcereal(data: Path, site: str, name: str) -> Labelled:
     """A WorldCereal site at 20 m with SCL as labels; 10 m bands are averaged where they are there."""
     folder = data / "worldcereal_s1s2_ts"
@@ -188,6 +198,22 @@ def accuracy_rows(parts: list[Labelled], length: int, method: str) -> Iterator[s
         yield f"| {parts[0].name} | {length} | {method} | {kind} | {cells} |"
 
 
+def false_shadow_row(series: Labelled, length: int) -> str:
+    """Percent of the clear pixels found as shadow, of all dates and of the worst, before and after masks are grown."""
+    cells = []
+    for dilate in (0, None):
+        found = []
+        for first in range(0, len(series.optical) - length + 1, length):
+            classes = detect(series, range(first, first + length), "rules", dilate)
+            for date, labels in zip(classes, series.labels[first : first + length], strict=True):
+                clear = (labels == 0) & (date != UNKNOWN)
+                if clear.mean() >= 0.5:
+                    found.append((((date == SHADOW) & clear).sum(), clear.sum()))
+        wrong, clear = np.array(found, dtype=float).T
+        cells.append(f"{100 * wrong.sum() / clear.sum():.2f} | {100 * (wrong / clear).max():.1f}")
+    return f"| {series.name} | {length} | {cells[0]} | {cells[1]} |"
+
+
 def speed_rows(series: Labelled, edge: int = 2048, dates: int = 6) -> Iterator[str]:
     """Seconds per megapixel and date on a mosaic of real dates."""
     picks = [3, 5, 8, 10, 12, 7][:dates]
@@ -203,7 +229,7 @@ def speed_rows(series: Labelled, edge: int = 2048, dates: int = 6) -> Iterator[s
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     default = os.environ.get("CLOUD_REMOVAL_DATA") or ROOT.parent / "shared" / "data"
     data = Path(sys.argv[1] if len(sys.argv) > 1 else default)
     flanders = worldcereal(data, "00002806639B424A", "Flanders SCL")
@@ -225,6 +251,11 @@ def main() -> None:
         for length in lengths:
             for method in methods:
                 print(*accuracy_rows(parts, length, method), sep="\n", flush=True)
+    print(f"\n| clear ground of | dates | core | worst date | grown | worst date |\n|{' --- |' * 6}")
+    missouri = clear_season(data / "hls_missouri_2023", "Missouri (Fmask)", 30.0)
+    california = clear_season(data / "s2_monthly_california", "California (clear months)", 10.0)
+    for series, lengths in ((missouri, (1, 3, 6, 12, 24)), (scene, (1, 3, 6, 23)), (california, (1, 3, 6, 12))):
+        print(*(false_shadow_row(series, length) for length in lengths), sep="\n", flush=True)
     print("\n| method | pixels x dates | wall s/Mpx a date | CPU s/Mpx a date |\n| --- | --- | --- | --- |")
     print(*speed_rows(scene), sep="\n")
 

@@ -273,15 +273,13 @@ class _Scene:
 
     def _shadow(self, date: int, dark: np.ndarray, wide: Window) -> np.ndarray:
         """bool: dark enough for what is known of the place."""
-        expected, table = self._expected[date], self._tables[date]
-        compared = np.arange(256) < firstpass.NO_DARKNESS  # bytes that tell a share of other dates
-        # darker than on other dates is a change and needs no cloud in sight; darker than the scene may be a forest
-        change = compared & (table < shadows.STRONG_SHARE)
-        if expected.behind is not None:
-            place, likely = expected.behind, table < shadows.WEAK_SHARE
-        else:
-            place, likely = expected.near, table < np.where(compared, shadows.MIDDLE_SHARE, shadows.STRONG_SHARE)
-        return (change[dark] & self._at(expected.reach, wide)) | (likely[dark] & self._at(place, wide))
+        table, compared = self._tables[date], np.arange(256) < firstpass.NO_DARKNESS  # bytes that tell a share of dates
+        found = np.zeros(dark.shape, dtype=bool)
+        for place, over_time, in_scene in self._expected[date].tests():
+            here = self._at(place, wide)
+            if here.any():
+                found |= (table < np.where(compared, over_time, in_scene))[dark] & here
+        return found
 
     def _at(self, cells: np.ndarray, window: Window) -> np.ndarray:
         """A coarse map's values on the pixels of a window."""

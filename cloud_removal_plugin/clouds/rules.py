@@ -64,6 +64,8 @@ class Recipe:
         visible: indices of up to three visible bands, shortest wavelength first.
         red, green, swir, cirrus: plane indices or None.
         dark: indices of the NIR and SWIR planes whose sum shows shadows (may be empty).
+        light: positions in ``visible`` of the planes whose sum a shadow has to darken as well: all but the shortest,
+            which the sky lights and haze veils; empty where no band is known as visible.
         offsets: path radiance to take off each visible band, and off green and red.
         one_date, series: weights without and with other dates.
     """
@@ -75,6 +77,7 @@ class Recipe:
     swir: int | None
     cirrus: int | None
     dark: tuple[int, ...]
+    light: tuple[int, ...]
     one_date: Weights
     series: Weights
 
@@ -110,9 +113,10 @@ def recipe(bands: Sequence[str], top_of_atmosphere: bool) -> Recipe:
         one_date, series = ONE_DATE, SERIES
     else:
         one_date, series = ONE_DATE_VISIBLE, SERIES_VISIBLE
+    light = tuple(range(min(1, len(names) - 1), len(names))) if names[0] in VISIBLE else ()
     return Recipe(
         tuple(place[name] for name in names), tuple(offsets), red, PATH_RADIANCE["red"] * top_of_atmosphere,
-        swir, place.get("cirrus"), dark, one_date, series,
+        swir, place.get("cirrus"), dark, light, one_date, series,
     )  # fmt: skip
 
 
@@ -126,6 +130,7 @@ class DateCues:
         alone: float32, logit of cloud from this date alone.
         series: float32, logit without its ``excess`` term, to which the time series adds; None for a single date.
         dark: float32, NIR + SWIR reflectance; None where the sensor has neither.
+        light: float32, sum of the longer visible bands; None without them or without ``dark``, and for a single date.
         snow: bool, looks like snow; None without SWIR.
         water: bool, looks like open water; None without NIR.
     """
@@ -135,6 +140,7 @@ class DateCues:
     alone: np.ndarray
     series: np.ndarray | None
     dark: np.ndarray | None
+    light: np.ndarray | None
     snow: np.ndarray | None
     water: np.ndarray | None
 
@@ -167,7 +173,9 @@ def cues(optical: np.ndarray, how: Recipe, *, with_series: bool) -> DateCues:
     valid = np.isfinite(alone if dark is None else alone + dark)
     snow = _snow(green, swir, snow_index, cirrus) if snow_index is not None else None
     water = green > optical[how.dark[0]] if how.dark and how.dark[0] != how.swir else None
-    return DateCues(valid, bright, alone, _logit(how.series, terms) if with_series else None, dark, snow, water)
+    light = sum(visible[i] for i in how.light) if with_series and how.light and dark is not None else None
+    series = _logit(how.series, terms) if with_series else None
+    return DateCues(valid, bright, alone, series, dark, light, snow, water)
 
 
 def _limit(values: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -30,6 +30,9 @@ STEPS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.6)
 STRONG_SHARE, MIDDLE_SHARE, WEAK_SHARE = 0.58, 0.64, 0.70
 """Share of the clear reference below which NIR + SWIR is shadow: by itself, near a cloud, and behind one."""
 
+EDGE_SHARE = 0.54
+"""The same where a cloud could stand only beyond the scene's edge, in a scene large enough to show some."""
+
 SCENE_SHARE = 0.62
 """What WEAK_SHARE is where no other date can be compared: a share of the scene's median clear ground."""
 
@@ -52,12 +55,26 @@ class Expectation:
     Attributes:
         behind: on the line from a cloud away from the sun; None where the direction is not known.
         near: within 1.5 km of a cloud.
-        reach: within the reach of a shadow's cloud, or of the scene's edge, behind which clouds are not seen.
+        reach: within the reach of a shadow's cloud; in a scene too small to show the clouds of its shadows, within
+            reach of its edge as well.
+        beyond: in a larger scene, out of reach of all its clouds, but within reach of its edge, behind which clouds
+            are not seen. Where a scene has none, one just outside is rare, while dark fields and slopes are common.
     """
 
     behind: np.ndarray | None
     near: np.ndarray
     reach: np.ndarray
+    beyond: np.ndarray
+
+    def tests(self) -> list[tuple[np.ndarray, float, float]]:
+        """Where, below which share of other dates, and below which share of the scene (0 = never) shadow is found.
+
+        Darker than on other dates is a change and needs no cloud in sight; darker than the scene may be a forest.
+        """
+        far = [(self.reach, STRONG_SHARE, 0.0), (self.beyond, EDGE_SHARE, 0.0)]
+        if self.behind is not None:
+            return [*far, (self.behind, WEAK_SHARE, WEAK_SHARE)]
+        return [*far, (self.near, MIDDLE_SHARE, STRONG_SHARE)]
 
 
 def reach_m(sun_elevation: float | None) -> float:
@@ -144,14 +161,17 @@ def expect(cloud: np.ndarray, offset: Offset | None, cell_m: float, sun_elevatio
     mask = cloud > 0.25
     near = dilate(mask, max(1, round(NEAR_M / cell_m)))
     radius = max(1, round(reach_m(sun_elevation) / cell_m))
-    reach = dilate(np.pad(mask, radius, constant_values=True), radius)[radius:-radius, radius:-radius]
+    seen = dilate(mask, radius)
+    edge = dilate(np.pad(mask, radius, constant_values=True), radius)[radius:-radius, radius:-radius]
+    large = min(cloud.shape) * cell_m >= NEAR_M
+    reach, beyond = (seen, edge & ~seen) if large else (edge, np.zeros_like(edge))
     behind = None
     if offset is not None:
         behind = np.zeros_like(mask)
         for step in STEPS:
             _or_shifted(behind, mask, round(offset.rows * step), round(offset.cols * step))
         behind = dilate(behind, max(1, round(120.0 / cell_m)))
-    return Expectation(behind, near, reach)
+    return Expectation(behind, near, reach, beyond)
 
 
 def _or_shifted(into: np.ndarray, mask: np.ndarray, rows: int, cols: int) -> None:

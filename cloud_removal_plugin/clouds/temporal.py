@@ -2,7 +2,8 @@
 
 The ground changes slowly and clouds come and go: a date that is much brighter than the darkest of the others in the
 shortest visible band shows cloud, one whose NIR and SWIR together are far below its clear neighbours shows shadow. The
-sum of NIR and SWIR is used because it hardly moves when a crop grows or is harvested (one falls as the other rises).
+sum of NIR and SWIR is used because it hardly moves when a crop grows or is harvested (one falls as the other rises);
+visible light has to fall with it.
 Everything here is pointwise, so it cannot depend on how the scene was cut.
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .rules import DateCues, Recipe
+from .shadows import WEAK_SHARE
 
 LEAST_DATES = 3
 """Dates from which a pixel has a time series worth the name."""
@@ -30,7 +32,13 @@ EXCESS_RANGE = (-0.03, 0.25)
 SNOW_LOGIT = -4.0
 CLEAR_LOGIT = -0.6
 DARK_GROUND = 0.12
-"""NIR + SWIR below which the ground itself is so dark (water) that its shadows can't be told."""
+"""NIR + SWIR below which the ground itself is so dark (water) that they can't tell its shadows."""
+
+LIGHT_PART = 0.55
+"""Part of the visible share below which no share falls: shadow by itself (0.58) is at most 1.05 times as bright."""
+
+WATER_SHARE = 0.65
+"""What a water's shadow counts at least: enough behind a cloud, not enough near one or by itself."""
 
 
 def cloud_logits(cues: Sequence[DateCues], how: Recipe) -> list[np.ndarray]:
@@ -106,10 +114,11 @@ def snow_ground(cues: Sequence[DateCues]) -> np.ndarray | None:
 
 
 def darkness(cues: Sequence[DateCues], logits: Sequence[np.ndarray], days: Sequence[float]) -> list[np.ndarray | None]:
-    """NIR + SWIR of every date as a share of what the other dates that are clear there show, the nearer the more.
+    """How dark every date is, as a share of what the other dates that are clear there show, the nearer the more.
 
     Fields ripen and winters are dark: against the mean of a whole year a third of a clear autumn scene looked like
     shadow. So dates count by :data:`SEASON_DAYS`, and the sums over earlier and over later dates are carried along.
+    What is dark in NIR + SWIR is then looked at in visible light, see :func:`_in_visible_light`.
 
     Args:
         cues: of T dates; logits: their cloud logits. days: of the dates, in any order.
@@ -120,15 +129,61 @@ def darkness(cues: Sequence[DateCues], logits: Sequence[np.ndarray], days: Seque
     """
     if len(cues) < LEAST_DATES or cues[0].dark is None:
         return [None] * len(cues)
-    shape = cues[0].dark.shape
     clear = [one.valid & (logit < CLEAR_LOGIT) for one, logit in zip(cues, logits, strict=True)]
-    seen = [np.where(mask, one.dark, np.float32(0)) for one, mask in zip(cues, clear, strict=True)]
-    totals, counts = ([np.zeros(shape, np.float32) for _ in cues] for _ in range(2))
     when = np.asarray(days, np.float64)
-    order = np.argsort(when, kind="stable")
+    shares, asked = [], []
+    for one, reference in zip(cues, _references([one.dark for one in cues], clear, when), strict=True):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = one.dark / reference
+            water = reference < DARK_GROUND
+        if one.water is not None:
+            water |= one.water & np.isfinite(share)
+        share[water] = 1.0
+        shares.append(share)
+        asked.append(water | (share < WEAK_SHARE))
+    if cues[0].light is not None:
+        _in_visible_light(cues, shares, asked, clear, when)
+    return shares
+
+
+def _in_visible_light(
+    cues: Sequence[DateCues], shares: Sequence[np.ndarray], asked: Sequence[np.ndarray], clear: Sequence[np.ndarray],
+    when: np.ndarray,
+) -> None:  # fmt: skip
+    """Correct ``shares`` where visible light says otherwise, on the pixels that any date asks for.
+
+    A shadow takes light from all bands, from blue the least, which the sky lights. Where a crop ripens or is cut, NIR
+    falls and red rises: so a share counts as no less than :data:`LIGHT_PART` of the share of visible light. Water is
+    black in NIR and SWIR, in shadow or not; it counts as shadow by visible light alone, and only just, so that a cloud
+    in the sun's direction has to confirm it.
+    """
+    places = np.flatnonzero(np.logical_or.reduce(asked))
+    if not places.size:
+        return
+    light, seen = ([plane.take(places)[None] for plane in planes] for planes in ([one.light for one in cues], clear))
+    for one, reference, share, ask in zip(light, _references(light, seen, when), shares, asked, strict=True):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            visible = (one / reference)[0]
+        here = ask.take(places) & np.isfinite(visible)
+        place, visible = places[here], visible[here]
+        old = share.take(place)
+        water = np.where(visible < WEAK_SHARE, np.maximum(visible, np.float32(WATER_SHARE)), old)
+        land = np.maximum(old, np.float32(LIGHT_PART) * visible)
+        share.reshape(-1)[place] = np.where(old < WEAK_SHARE, land, water)
+
+
+def _references(planes: Sequence[np.ndarray], clear: Sequence[np.ndarray], days: np.ndarray) -> list[np.ndarray]:
+    """What the other clear dates show: T float32 (H, W), NaN where none is clear."""
+    seen = [np.where(mask, one, np.float32(0)) for mask, one in zip(clear, planes, strict=True)]
+    totals, counts = ([np.zeros(planes[0].shape, np.float32) for _ in planes] for _ in range(2))
+    order = np.argsort(days, kind="stable")
     for way in (order, order[::-1]):
-        _carry(way, when, seen, clear, totals, counts)
-    return [_share(one, total, count) for one, total, count in zip(cues, totals, counts, strict=True)]
+        _carry(way, days, seen, clear, totals, counts)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return [
+            np.where(count > FAR_WEIGHT / 2, total / count, np.float32(np.nan))
+            for total, count in zip(totals, counts, strict=True)
+        ]
 
 
 def _carry(
@@ -148,13 +203,3 @@ def _carry(
             into += seen[date]
         for into in (near_count, every_count):
             into += clear[date]
-
-
-def _share(one: DateCues, total: np.ndarray, count: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        reference = np.where(count > FAR_WEIGHT / 2, total / count, np.float32(np.nan))
-        share = one.dark / reference
-    share[reference < DARK_GROUND] = 1.0
-    if one.water is not None:
-        share[one.water & np.isfinite(share)] = 1.0
-    return share

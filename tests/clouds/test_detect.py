@@ -172,13 +172,13 @@ def test_a_dark_season_is_no_shadow_and_a_shadow_in_it_is_found() -> None:
     shade = np.s_[30:60, 30:60]
     optical[(1, slice(None), *shade)] *= 0.45
     order = np.random.default_rng(1).permutation(12)  # the target may come first
-    classes, _, _ = run(optical[order], method="rules", dilate=0, days=30.4 * order)
+    classes, _, _ = run(optical[order], method="rules", dilate=0, days=30.4 * order, pixel_m=10.0)
     found = classes[np.argsort(order)]
     true = np.zeros(found.shape, bool)
     true[1][shade] = True
     assert (found[true] == 2).mean() > 0.95
     assert (found[~true] == 2).mean() < 0.02
-    blurred = run(optical[order], method="rules", dilate=0, days=np.zeros(12))[0]
+    blurred = run(optical[order], method="rules", dilate=0, days=np.zeros(12), pixel_m=10.0)[0]
     assert (blurred[np.argsort(order)] == 2)[~true].mean() > 0.1, "the season has to be a trap"
 
 

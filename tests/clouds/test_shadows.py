@@ -54,6 +54,19 @@ def test_expected_places_lie_behind_the_clouds() -> None:
     assert expect(cloud, None, 100.0).behind is None
 
 
+def test_beyond_the_edge_is_told_from_the_reach_of_a_cloud() -> None:
+    """In a large scene the two exclude one another; a small one cannot show the clouds of its shadows."""
+    cloud = np.zeros((90, 110), np.float32)
+    cloud[:4, :4] = 1
+    large, small = expect(cloud, None, 100.0), expect(cloud, None, 15.0)
+    assert not (large.reach & large.beyond).any()
+    assert large.reach[30, 10]
+    assert large.beyond[80, 100]
+    assert not (large.reach | large.beyond)[45, 55]
+    assert small.reach.all()
+    assert not small.beyond.any()
+
+
 def test_shrink_repeats_the_edge() -> None:
     values = np.arange(15, dtype=np.float32).reshape(3, 5)
     small = shrink(values, 2)
