@@ -198,10 +198,12 @@ def run_tuacr_pipeline(case: Case) -> None:
         # UnCRtainTS' file already holds reflectance and is shown through the "type 4" clip.
         outputs["display_unc"] = np.clip(scaling.fill_with_mean(x["unc_file"]), 0, 10000)
     compare(case, outputs)
+    if "values" not in case.meta:
+        return
     truth = scaling.TUACR.optical(x["target_dn"] / np.float32(10000))[1:4]
     shown = ssim_map(batch_of(final), batch_of(truth)).mean()
     values = {"l1": float(np.abs(final - truth).mean()), "ssim": float(shown)}
-    for name, expected in case.meta.get("values", {}).items():
+    for name, expected in case.meta["values"].items():
         assert values[name] == pytest.approx(expected, abs=1e-4), name
 
 

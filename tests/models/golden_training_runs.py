@@ -242,10 +242,11 @@ def run_date_choices(case: Case) -> None:
         assert days_since_launch(datetime.date.fromisoformat(example["file_date"])) == example["days_since_2014_04_03"]
     assert case.meta["cases"]
     for wanted in case.meta["cases"]:
-        got = choose_dates(wanted["coverage"], wanted["n_input_samples"], wanted["min_cov"], wanted["max_cov"])
+        limits = wanted.get("min_cov", 0.0), wanted.get("max_cov", 1.0)
+        got = choose_dates(wanted["coverage"], wanted["n_input_samples"], *limits)
         assert (list(got.inputs), got.target) == (wanted["inputs"], wanted["target"])
         assert got.in_range == wanted["coverage_bin"]
-        assert (got.target in got.inputs) == wanted["target_in_inputs"]
+        assert (got.target in got.inputs) == (wanted["target"] in wanted["inputs"])
 
 
 def run_collate(case: Case) -> None:

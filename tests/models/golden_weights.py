@@ -133,11 +133,12 @@ def load_weights(network: nn.Module, case: Case) -> None:
 
 
 def dtype_of(case: Case) -> torch.dtype:
-    """In what the case was computed: that of its weights, else of its inputs, else what the json says."""
+    """In what the case was computed: that of most of its weights, else of its inputs, else what the json says."""
     for prefix in ("w", "x"):
-        found = {value.dtype for value in case.tensors(prefix).values() if value.is_floating_point()}
-        if found:
-            return max(found, key=lambda dtype: torch.finfo(dtype).bits)
+        floating = [value for value in case.tensors(prefix).values() if value.is_floating_point()]
+        if floating:
+            # Days may be more precise than images.
+            return max(floating, key=Tensor.numel).dtype
     return getattr(torch, str(case.meta.get("dtype", "float32")))
 
 

@@ -185,3 +185,17 @@ def test_losses_are_reduced_as_the_case_says(tmp_path: Path) -> None:
         y = {"loss": torch.from_numpy(np.asarray(expected, np.float32))}
         tensors = parts("x", {"pred": p, "target": t, "var": v}) | parts("y", y)
         training.run_uncrtaints_loss(write_case(tmp_path, f"uncrtaints_loss_{reduction}", meta, tensors))
+
+
+def test_more_precise_days_leave_the_network_as_it_is(tmp_path: Path) -> None:
+    x = {"x": torch.zeros(1, 2, 4, 4, 4), "batch_positions": torch.zeros(1, 2, dtype=torch.float64)}
+    assert golden_weights.dtype_of(write_case(tmp_path, "utilise_days", {}, parts("x", x))) == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.uint16, torch.bool])
+def test_masks_of_every_type_are_compared(tmp_path: Path, dtype: torch.dtype) -> None:
+    mask = torch.tensor([[0, 1], [1, 0]])
+    case = write_case(tmp_path, "preproc_mask", {"tolerance": {"atol": 0.0}}, {"y.mask": mask.to(dtype)})
+    golden_files.compare(case, {"mask": mask})
+    with pytest.raises(AssertionError):
+        golden_files.compare(case, {"mask": 1 - mask})
