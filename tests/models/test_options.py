@@ -15,7 +15,7 @@ from tests.models.plain_utilise import DEFAULTS, utilise  # noqa: E402
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def randomised(name: str, config: dict[str, Any]) -> torch.nn.Module:
+def randomised(name: str, config: dict[str, Any], gain: float = 2.0) -> torch.nn.Module:
     """A float64 network none of whose numbers is what it starts from."""
     generator = torch.Generator().manual_seed(11)
     network = models.create(name, **config).double()
@@ -27,7 +27,7 @@ def randomised(name: str, config: dict[str, Any]) -> torch.nn.Module:
             if key.endswith("running_var") or (value.dim() == 1 and value.numel() > 1 and key.endswith("weight")):
                 value.copy_(1 + 0.2 * noise.abs())
             elif value.dim() > 1:
-                value.copy_(noise * (2 / value[0].numel()) ** 0.5)
+                value.copy_(noise * (gain / value[0].numel()) ** 0.5)
             else:
                 value.copy_(0.2 * noise)
     return network
@@ -98,3 +98,53 @@ def test_utilise_options(options: dict[str, Any]) -> None:
     torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
     if attention is not None:
         torch.testing.assert_close(result[1], attention, rtol=1e-9, atol=1e-9)
+
+
+def test_uncrtaints_without_padding_value_takes_empty_frames_as_dates() -> None:
+    network = randomised("uncrtaints", {**UNCRTAINTS, "pad_value": None, "agg_mode": "mean"})
+    with_value = models.create("uncrtaints", **{**UNCRTAINTS, "agg_mode": "mean"}).double()
+    with_value.load_state_dict(network.state_dict())
+    x, days = torch.rand(1, 2, 15, 8, 8, dtype=torch.float64), torch.ones(1, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(network(x, days), with_value(x, days))
+        x[:, 1] = 0
+        assert not torch.allclose(network(x, days), with_value(x, days))
+
+
+def test_uncrtaints_has_separate_means_without_variances() -> None:
+    options = {"separate_out": True, "out_conv": [13], "is_mono": True}
+    network = randomised("uncrtaints", {**UNCRTAINTS, **options})
+    assert network(torch.rand(1, 1, 15, 4, 4, dtype=torch.float64)).shape == (1, 1, 13, 4, 4)
+
+
+SMALL: list[tuple[str, dict[str, Any], tuple[tuple[int, ...], ...]]] = [
+    ("glfcr", {"G0": 20, "D": 1, "C": 3, "G": 24, "mlp_ratio": 3}, ((2, 13, 32, 48), (2, 2, 32, 48))),
+    ("glfcr", {"G0": 8, "D": 2, "C": 1, "G": 8, "input_size": (16, 64)}, ((1, 13, 16, 64), (1, 2, 16, 64))),
+    ("aligncr", {"G0": 8, "D": 2, "C": 1, "G": 4, "num_heads": 2, "ks_2d": 3, "deformable_groups": 2,
+                 "upnet_hidden": 16, "n_shallow_blocks": 1}, ((2, 4, 48, 48), (2, 2, 48, 48))),
+    ("dsen2cr", {"num_layers": 1, "feature_size": 30, "res_scale": 1.0}, ((3, 13, 31, 24), (3, 2, 31, 24))),
+    ("seq2point", {"resnet_F": 13, "resnet_B": 1, "n_input_samples": 4}, ((2, 4, 15, 31, 24),)),
+    ("seq2point_pairwise", {"resnet_F": 13, "resnet_B": 1, "n_input_samples": 2}, ((2, 2, 15, 24, 31),)),
+    ("tuacr", {"base_width": 16, "num_rrdb": 1}, ((1, 13, 31, 40), (1, 13, 31, 40), (1, 2, 31, 40), (1, 13, 31, 40))),
+    ("clearvision_mask", {"n_classes": 3, "bilinear": False, "widths": (16, 32, 64, 128, 256)}, ((1, 3, 31, 40),)),
+    ("clearvision_removal", {"n_head": 2, "d_k": 8, "widths": (16, 16, 24, 24)}, ((1, 3, 3, 32, 40),)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "config", "shapes"), SMALL)
+def test_inference_is_what_training_computes(
+    name: str, config: dict[str, Any], shapes: tuple[tuple[int, ...], ...]
+) -> None:
+    """Inference in float32 takes faster ways (Winograd, fused filters and attention) than float64 with gradients."""
+    exact = randomised(name, config, gain=0.5)
+    network = models.create(name, **config)
+    network.load_state_dict(exact.state_dict())
+    generator = torch.Generator().manual_seed(7)
+    inputs = [torch.rand(shape, generator=generator) for shape in shapes]
+    with torch.inference_mode():
+        got = network(*inputs)
+    expected = exact(*(part.double() for part in inputs))
+    pairs = [(got, expected)] if isinstance(got, torch.Tensor) else zip(got, expected, strict=True)
+    for one, other in pairs:
+        largest = float(other.detach().abs().max())
+        torch.testing.assert_close(one.double(), other.detach(), rtol=0, atol=2e-5 * largest)
