@@ -69,6 +69,10 @@ def check_folder(path: str, inputs: Sequence[str]) -> None:
             raise OutputError(f"'{source.name}' is read by the job and could be overwritten. Choose another folder.")
 
 
+SIGMA_CONTENT = "standard deviation in reflectance"
+"""What the uncertainty of a series says of itself; that of one restored raster is in the units of that raster."""
+
+
 class DateWriter:
     """One GeoTIFF: an acquisition with its gaps filled, a date between acquisitions, or a composite.
 
@@ -182,7 +186,8 @@ class SeriesOutputs:
         writer = RasterWriter(
             str(self._scratch / name), self._scene.layers[0].info, self._scene.grid, dtype="float32", count=len(bands),
             nodata=float("nan"), descriptions=[f"{band} standard deviation" for band in bands],
-            scales=[1.0] * len(bands), offsets=[0.0] * len(bands), tags=tags, colorinterp=[],
+            scales=[1.0] * len(bands), offsets=[0.0] * len(bands), tags={**tags, "CONTENT": SIGMA_CONTENT},
+            colorinterp=[],
             band_tags=[{}] * len(bands),
         )  # fmt: skip
         return self._stack.enter_context(writer)

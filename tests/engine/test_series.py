@@ -76,7 +76,9 @@ def test_clear_pixels_stay_bit_for_bit_and_gaps_are_filled(season, tmp_path) -> 
             assert file.descriptions == NAMES
         np.testing.assert_array_equal(after[:, ~hidden], before[:, ~hidden])
         assert after[:, hidden].max() < 4000
-        sigma = read(tmp_path / "sigma" / f"sigma_{day.replace('-', '')}.tif")
+        with rasterio.open(tmp_path / "sigma" / f"sigma_{day.replace('-', '')}.tif") as file:
+            sigma = file.read()
+            assert file.tags()["CONTENT"] == "standard deviation in reflectance"
         assert (sigma[:, ~hidden] == 0).all()
         assert (sigma[:, hidden] > 0).all()
 

@@ -11,6 +11,7 @@ import rasterio
 from rasterio.transform import from_origin
 
 from cloud_removal_plugin.engine import judging
+from cloud_removal_plugin.engine.series_outputs import SIGMA_CONTENT
 from cloud_removal_plugin.errors import CloudRemovalError
 from cloud_removal_plugin.evaluation import formulas, published
 from cloud_removal_plugin.evaluation.conventions import NAMES
@@ -137,6 +138,22 @@ def test_an_honest_uncertainty_covers_what_it_should(reference, disc, write, jud
     assert found["uce"] < 0.002
     assert len(found["discard_curve_rmse"]) == 20
     assert found["parts"]
+
+
+@pytest.mark.parametrize(("content", "unit"), [("", 10_000), (SIGMA_CONTENT, 1)])
+def test_the_uncertainty_of_a_series_is_in_reflectance(
+    reference, disc, write, judge, tmp_path, content: str, unit: float
+) -> None:
+    """One restored raster announces in its own numbers, a series in reflectance; both cover the same."""
+    rng = np.random.default_rng(6)
+    sigma = np.where(disc, 0.02, 0).astype(np.float32) + np.zeros_like(reference)
+    restored = write(reference + rng.normal(0, 1, sigma.shape) * sigma, "restored.tif")
+    announced = write(sigma * unit, "sigma.tif", "float32")
+    with rasterio.open(announced, "r+") as file:
+        file.update_tags(CONTENT=content)
+    figures = tmp_path / "figures.json"
+    judge(restored, write(reference, "reference.tif"), sigma=announced, figures=figures)
+    assert json.loads(figures.read_text())["uncertainty"]["coverage"]["90"] == pytest.approx(0.9, abs=0.02)
 
 
 def test_the_error_raster_is_the_difference(pair, judge, tmp_path) -> None:
