@@ -35,8 +35,8 @@ def component_head(gaussian: BlockGaussian) -> tuple[np.ndarray, np.ndarray]:
 
 
 def leading_components(*, small: bool, networks: bool) -> int:
-    """How many components are squared and multiplied: more where time is plenty, none where networks bend anyway."""
-    return LEADING_SMALL if small else 0 if networks else LEADING
+    """How many components are squared and multiplied: more in small regions, none where networks bend the estimate."""
+    return 0 if networks else LEADING_SMALL if small else LEADING
 
 
 def terms(components: np.ndarray, leading: int) -> np.ndarray:
