@@ -23,7 +23,7 @@ from ..raster.reader import OpticalReader
 from ..raster.sample import sample
 from ..raster.sun import sun_of
 from ..raster.windows import Window, cores
-from ..raster.writer import RasterWriter, to_stored
+from ..raster.writer import RasterWriter, to_stored, unify_nodata
 from .job import Job, Result
 from .notes import folded
 from .progress import Cancel, Log, Progress, Report
@@ -130,20 +130,23 @@ def _write(
     """Stream the windows; untouched pixels are copied bit for bit. Returns counts of valid and hidden pixels."""
     counted = {"valid": 0, "hidden": 0}
     bands = [band - 1 for band in radiometry.used_bands]
-    nodata = info.nodata[bands[0]]
     with ExitStack() as stack:
         reader = stack.enter_context(OpticalReader(info, radiometry, grid))
-        cloudy = stack.enter_context(RasterWriter(job.output, info, grid, forbid=job.inputs))
+        cloudy = stack.enter_context(RasterWriter(job.output, info, grid, mask=info.mask_band, forbid=job.inputs))
         mask = stack.enter_context(_mask_writer(job, info, grid)) if job.clouds else None
         for place, window in enumerate(windows):
             progress.step(PHASE, place / len(windows))
             raw, surface = reader.read_with_raw(window)
+            unify_nodata(raw, info, cloudy.nodata)
             seen, classes = cover(surface, window)
             touched = hidden(classes)
             for number, band in enumerate(bands):
                 known = touched & np.isfinite(surface[number])
-                raw[band][known] = to_stored(seen[number][known], radiometry, raw.dtype, nodata)
+                raw[band][known] = to_stored(seen[number][known], radiometry, raw.dtype, cloudy.nodata)
             cloudy.write(raw, window)
+            outside = reader.read_hidden(window)
+            if outside is not None:
+                cloudy.write_mask(~outside, window)
             if mask:
                 mask.write(classes[None], window)
             counted["valid"] += int((classes != NO_DATA).sum())

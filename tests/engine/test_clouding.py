@@ -50,6 +50,18 @@ def test_clouds_over_a_file(clear, do, tmp_path) -> None:
     assert any("azimuth 140 and elevation 35" in text for _, text in do.log)
 
 
+def test_holes_that_a_mask_band_tells_stay_holes(clear, do, tmp_path) -> None:
+    valid = np.ones((96, 80), bool)
+    valid[:, 60:] = False
+    with rasterio.open(clear.target, "r+") as file:
+        file.nodata = None
+        file.write_mask(valid)
+    result = do(job(clear, tmp_path, cover=0.4, seed=7))
+    with rasterio.open(result.output) as file:
+        np.testing.assert_array_equal(file.dataset_mask() > 0, valid)
+    assert (pixels(result.clouds)[0][~valid] == 255).all()
+
+
 def test_the_real_mask_nearest_to_the_cover_is_laid_over(clear, do, write_image, tmp_path) -> None:
     masks = []
     for rows in (20, 60):
