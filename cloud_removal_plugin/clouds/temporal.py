@@ -135,12 +135,12 @@ def darkness(cues: Sequence[DateCues], logits: Sequence[np.ndarray], days: Seque
     for one, reference in zip(cues, _references([one.dark for one in cues], clear, when), strict=True):
         with np.errstate(divide="ignore", invalid="ignore"):
             share = one.dark / reference
-            water = reference < DARK_GROUND
+            black = reference < DARK_GROUND
+        share[black] = 1.0
         if one.water is not None:
-            water |= one.water & np.isfinite(share)
-        share[water] = 1.0
+            share[one.water & np.isfinite(share)] = 1.0  # ground under water is a flood and no shadow
         shares.append(share)
-        asked.append(water | (share < WEAK_SHARE))
+        asked.append(black | (share < WEAK_SHARE))
     if cues[0].light is not None:
         _in_visible_light(cues, shares, asked, clear, when)
     return shares
@@ -153,9 +153,9 @@ def _in_visible_light(
     """Correct ``shares`` where visible light says otherwise, on the pixels that any date asks for.
 
     A shadow takes light from all bands, from blue the least, which the sky lights. Where a crop ripens or is cut, NIR
-    falls and red rises: so a share counts as no less than :data:`LIGHT_PART` of the share of visible light. Water is
-    black in NIR and SWIR, in shadow or not; it counts as shadow by visible light alone, and only just, so that a cloud
-    in the sun's direction has to confirm it.
+    falls and red rises: so a share counts as no less than :data:`LIGHT_PART` of the share of visible light. What is
+    black in NIR and SWIR on the other dates, too (water), counts as shadow by visible light alone, and only just, so
+    that a cloud in the sun's direction has to confirm it.
     """
     places = np.flatnonzero(np.logical_or.reduce(asked))
     if not places.size:
@@ -167,9 +167,9 @@ def _in_visible_light(
         here = ask.take(places) & np.isfinite(visible)
         place, visible = places[here], visible[here]
         old = share.take(place)
-        water = np.where(visible < WEAK_SHARE, np.maximum(visible, np.float32(WATER_SHARE)), old)
-        land = np.maximum(old, np.float32(LIGHT_PART) * visible)
-        share.reshape(-1)[place] = np.where(old < WEAK_SHARE, land, water)
+        black = np.where(visible < WEAK_SHARE, np.maximum(visible, np.float32(WATER_SHARE)), old)
+        ground = np.maximum(old, np.float32(LIGHT_PART) * visible)
+        share.reshape(-1)[place] = np.where(old < WEAK_SHARE, ground, black)
 
 
 def _references(planes: Sequence[np.ndarray], clear: Sequence[np.ndarray], days: np.ndarray) -> list[np.ndarray]:

@@ -93,6 +93,18 @@ def test_a_cloud_confirms_the_shadow_on_a_lake() -> None:
     assert share_of_shadow(alone, PATCH) == 0, "calm water is dark, too"
 
 
+def test_a_flood_behind_a_cloud_is_no_shadow() -> None:
+    """The ground is darker in every band, but it was no water before: nothing of it may be taken away."""
+    optical = still_series("soil")
+    add_cloud(optical, PATCH)
+    land = np.s_[60:80, 120:135]
+    shade(optical, land)
+    add_cloud(optical, land)
+    optical[(TARGET, slice(None), *PATCH)] = np.array((0.05, 0.07, 0.06, 0.04, 0.02, 0.01), np.float32)[:, None, None]
+    assert share_of_shadow(optical, land) > 0.95
+    assert share_of_shadow(optical, PATCH) == 0
+
+
 def test_without_a_cloud_in_sight_only_a_deep_shadow_counts() -> None:
     """A scene that could show clouds has none: a slope or a dark field is likelier than a cloud beyond the edge."""
     wet, deep = still_series("soil"), still_series("soil")
