@@ -14,6 +14,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.linalg import lapack
 
 from .estimate import BATCH, least_group
 from .gaussian import NOISES, ROUNDS, START_NOISE, BlockGaussian, fit_gaussian, rows_of
@@ -106,7 +107,7 @@ def _matrices(model: SeriesGaussian, pattern: int) -> PatternMatrices:
     blocks = tuple(bits(pattern, len(plan.sizes)))
     bounds = plan.bounds
     rows = rows_of(pattern, bounds)
-    precision = np.linalg.inv(model.cov[np.ix_(rows, rows)] + model.noise * np.eye(len(rows)))
+    precision = _inverse(model.cov[np.ix_(rows, rows)], model.noise)
     gain = model.cov[:, rows] @ precision
     raw = gain.copy()
     gain[rows] = np.eye(len(rows))
@@ -127,6 +128,18 @@ def _matrices(model: SeriesGaussian, pattern: int) -> PatternMatrices:
         deviation.append(np.log(np.maximum(variance, 0) + model.noise) / 2)
     matrix = np.concatenate(parts).astype(np.float32)
     return PatternMatrices(rows, blocks, gain.astype(np.float32), matrix, leave, np.array(deviation, np.float32))
+
+
+def _inverse(covariance: np.ndarray, noise: float) -> np.ndarray:
+    """Inverse of a covariance plus noise, by its Cholesky factor: half the time of a general inverse."""
+    covariance[np.diag_indices(len(covariance))] += noise
+    if not len(covariance):
+        return covariance
+    factor, failed = lapack.dpotrf(covariance, lower=1, clean=1)
+    if failed:
+        return np.linalg.inv(covariance)
+    half, _ = lapack.dtrtri(factor, lower=1)
+    return half.T @ half
 
 
 @dataclass
@@ -290,7 +303,7 @@ def _best_noise(model: BlockGaussian, sample: Sample, number: int, plan: BlockPl
         for pattern, where in groups(codes, 1 << 30):
             blocks = bits(pattern, len(plan.sizes))
             seen = rows_of(pattern, bounds)
-            precision = np.linalg.inv(model.cov[np.ix_(seen, seen)] + noise * np.eye(len(seen)))
+            precision = _inverse(model.cov[np.ix_(seen, seen)], noise)
             solved = precision @ (sample.values[np.ix_(seen, rows[where])] - model.mean[seen, None])
             start = 0
             for block in blocks:
