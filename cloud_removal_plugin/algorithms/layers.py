@@ -20,6 +20,7 @@ from qgis.core import (
     QgsProperty,
     QgsProviderRegistry,
     QgsRasterLayer,
+    QgsVectorLayer,
 )
 
 from ..gui.text import tr
@@ -100,8 +101,13 @@ def unreadable(parameters: dict[str, Any], key: str, title: str, context: QgsPro
             reason = tr("it is not there, or this QGIS takes no path into an archive, which has to be unpacked then")
         elif layer is None and os.path.isabs(name) and not os.path.exists(name):
             reason = tr("there is no such file")
-        elif layer is not None and not isinstance(layer, QgsRasterLayer):
+        elif isinstance(layer, QgsVectorLayer):
             reason = tr("it is not a raster (Raster, Conversion, Rasterize makes one of polygons)")
+        elif layer is not None and not isinstance(layer, QgsRasterLayer):
+            reason = tr(
+                "QGIS takes it for a mesh, not for a raster (the cubes of 'Remove clouds from a series' and "
+                "'Prepare Sentinel-2' read NetCDF files; Raster, Conversion, Translate makes a GeoTIFF of a variable)"
+            )
         else:
             reason = tr("it does not exist, is damaged, or has a format that QGIS does not read")
         return tr("{title}: '{name}' cannot be opened: {reason}. Choose another raster.").format(

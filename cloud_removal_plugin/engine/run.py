@@ -107,6 +107,8 @@ def _introduce(job: Job, scene: Scene, budget: int, log: Log) -> None:
         log("info", f"{Path(info.path).name}: {what}, {product}, day {layer.day:+.0f}.")
     grid = scene.grid
     log("info", f"Grid: {grid.width} x {grid.height} pixels of {grid.pixel_m:.4g} m; bands: {', '.join(scene.bands)}.")
-    for note in folded(scene.notes):
-        log("info", note)
+    for note in folded(note for note in scene.notes if note not in scene.doubtful):
+        log("warning" if note.startswith("Warning") else "info", note.removeprefix("Warning: "))
+    for note in folded(note for note in scene.notes if note in scene.doubtful):
+        log("warning", note)
     log("info", f"Method {job.method}; memory budget {budget} MB; seed {job.seed}. {devices.describe(job.device)}")

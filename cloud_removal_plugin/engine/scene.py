@@ -46,6 +46,7 @@ class Scene:
         days: float64 (T,), days relative to the target.
         bands: role names of the target's reflectance bands.
         notes: sentences about what was recognised and assumed.
+        doubtful: those of them that an analyst should check.
     """
 
     def __init__(self, job: Job) -> None:
@@ -71,6 +72,7 @@ class Scene:
         found = agree(found, self.dates)
         self.layers = [OpticalLayer(*each) for each in zip(infos, found, self.days.tolist(), strict=True)]
         self.notes += [note for radiometry in found for note in radiometry.notes]
+        self.doubtful = {note for radiometry in found for note in radiometry.warnings}
         self.grid, said = on_ground(self.grid, found[0].sensor)
         self.notes += said
         self.bands = self.layers[0].radiometry.bands

@@ -30,6 +30,7 @@ from ..raster.stack import dates_in_bands, split_dates
 from ..raster.sun import suns_of
 from ..raster.windows import Window
 from .job import Job
+from .notes import folded
 from .scene import crop, hidden
 from .series_cubes import expanded
 from .series_settings import SeriesSettings, typed_dates
@@ -84,7 +85,10 @@ class SeriesScene:
         ]
         found = agree(found, dates)
         self.grid, said = on_ground(self.grid, found[0].sensor)
-        self.notes += [*(note for radiometry in found for note in radiometry.notes), *said]
+        doubtful = {note for radiometry in found for note in radiometry.warnings}
+        told = [note for radiometry in found for note in radiometry.notes]
+        self.notes += [*(note for note in told if note not in doubtful), *said]
+        self.warnings += folded(note for note in told if note in doubtful)
         self.bands = found[0].bands
         by_layer = _masks_of(masks, infos, dates)
         order = sorted(range(len(infos)), key=lambda i: (days[i], i))

@@ -287,8 +287,7 @@ def _product_pair(
     percent = 0 < levels.top <= LARGEST_PERCENT and (floating or product.sensor == "generic")
     if percent and info.dtypes[used[0] - 1] not in ("uint8", "int8"):
         log.warn(
-            f"its numbers reach {levels.top:.3g}: taken as reflectance in percent. Type REFLECTANCE_SCALE if that is "
-            "wrong."
+            "its numbers hardly pass 100: taken as reflectance in percent. Type REFLECTANCE_SCALE if that is wrong."
         )
         return 0.01, 0.0
     if product.sensor == "landsat":

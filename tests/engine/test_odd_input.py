@@ -301,4 +301,18 @@ def test_reflectance_in_percent(make_series, make_job, do, changed) -> None:
     result = do(make_job(series, cloud_mask="", other_masks=()))
     found = pixels(result.output)[:, series.cloud]
     assert np.abs(found * 100 - series.truth[:, series.cloud]).mean() < 60
-    assert any("in percent" in text for _, text in do.log)
+    said = [text for level, text in do.log if level == "warning" and "in percent" in text]
+    assert len(said) == 1
+    assert "p_S2_2024-06-10.tif and 3 more" in said[0]
+
+
+def test_guesses_are_warnings_and_say_so_once(make_job, do, changed, make_series) -> None:
+    """What an analyst should check is not hidden among the first lines of the log."""
+    series = make_series()
+    names = {path: f"scene_{letter}.tif" for path, letter in zip((series.target, *series.others), "abcd", strict=True)}
+    made = [changed(path, lambda numbers: numbers, name) for path, name in names.items()]
+    do(make_job(replace(series, target=made[0], others=tuple(made[1:]))))
+    warned = [text for level, text in do.log if level == "warning"]
+    assert [text for text in warned if text.startswith("no acquisition date was found")]
+    assert len([text for text in warned if "an unknown product" in text]) == 1
+    assert not [text for level, text in do.log if level == "info" and "an unknown product" in text]

@@ -63,6 +63,18 @@ def test_vector_layers_are_refused(check, cloudy: str) -> None:
     assert "Rasterize" in sentence
 
 
+def test_a_netcdf_file_that_qgis_takes_for_a_mesh(check, cloudy: str, tmp_path: Path) -> None:
+    from osgeo import gdal
+
+    path = str(tmp_path / "cube.nc")
+    gdal.Translate(path, cloudy, format="netCDF")
+    fine, sentence = check(INPUT=path)
+    if fine:
+        pytest.skip("this QGIS opens the file as a raster")
+    assert "takes it for a mesh" in sentence
+    assert "series" in sentence
+
+
 def test_layers_without_a_file_are_refused(check, cloudy: str) -> None:
     tiles = QgsRasterLayer("type=xyz&url=file:///nowhere/{z}/{x}/{y}.png", "web map", "wms")
     QgsProject.instance().addMapLayer(tiles)
