@@ -131,7 +131,7 @@ def darkness(cues: Sequence[DateCues], logits: Sequence[np.ndarray], days: Seque
         return [None] * len(cues)
     clear = [one.valid & (logit < CLEAR_LOGIT) for one, logit in zip(cues, logits, strict=True)]
     when = np.asarray(days, np.float64)
-    shares, asked = [], []
+    shares, blacks = [], []
     for one, reference in zip(cues, _references([one.dark for one in cues], clear, when), strict=True):
         with np.errstate(divide="ignore", invalid="ignore"):
             share = one.dark / reference
@@ -140,10 +140,27 @@ def darkness(cues: Sequence[DateCues], logits: Sequence[np.ndarray], days: Seque
         if one.water is not None:
             share[one.water & np.isfinite(share)] = 1.0  # ground under water is a flood and no shadow
         shares.append(share)
-        asked.append(black | (share < WEAK_SHARE))
+        blacks.append(black)
     if cues[0].light is not None:
-        _in_visible_light(cues, shares, asked, clear, when)
+        _in_visible_light(cues, shares, _asked(cues, shares, blacks, clear), clear, when)
     return shares
+
+
+def _asked(
+    cues: Sequence[DateCues], shares: Sequence[np.ndarray], blacks: Sequence[np.ndarray], clear: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """Where visible light can change a share, bool (H, W) a date: dark ground, and black that is darker than it was.
+
+    What falls below a share of the mean of other dates falls below that share of the brightest, which is quicker known.
+    """
+    dark = [share < WEAK_SHARE for share in shares]
+    if not any(black.any() for black in blacks):
+        return dark
+    most = np.zeros_like(shares[0])
+    for one, mask in zip(cues, clear, strict=True):
+        np.maximum(most, one.light, out=most, where=mask)
+    most *= np.float32(WEAK_SHARE)
+    return [ask | (black & (one.light < most)) for ask, black, one in zip(dark, blacks, cues, strict=True)]
 
 
 def _in_visible_light(
