@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from qgis.core import (
@@ -138,9 +139,10 @@ class TrainModel(CloudRemovalAlgorithm):
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
         """Train; returns {} on cancel, the checkpoint is kept then."""
-        output = self.parameterAsString(parameters, self.OUTPUT, context)
+        output = self.parameterAsFileOutput(parameters, self.OUTPUT, context)
         if not output:
             raise QgsProcessingException(self.tr("Choose the folder for checkpoints and log."))
+        output = os.path.abspath(output)
         training = self._training(parameters, context, output)
         job = Job(
             kind="train", input=training["data"].get("root", ""), output="", method=training["preset"],
@@ -167,7 +169,7 @@ class TrainModel(CloudRemovalAlgorithm):
             "batch": whole(self.BATCH),
             "crop": whole(self.CROP),
             "lr": inputs.number(self, parameters, self.LEARNING_RATE, context) or None,
-            "weights": self.parameterAsString(parameters, self.START_WEIGHTS, context).strip(),
+            "weights": self._whole(parameters, self.START_WEIGHTS, context),
             "resume": self.parameterAsBool(parameters, self.RESUME, context),
             "device": self.parameterAsEnumString(parameters, self.DEVICE, context),
             "devices": self.parameterAsInt(parameters, self.DEVICES, context),
@@ -176,9 +178,14 @@ class TrainModel(CloudRemovalAlgorithm):
             "install": self.parameterAsBool(parameters, self.INSTALL, context),
         }
 
+    def _whole(self, parameters: dict[str, Any], key: str, context: QgsProcessingContext) -> str:
+        """A path that was typed, made whole: the worker stands in another folder."""
+        text = self.parameterAsString(parameters, key, context).strip()
+        return os.path.abspath(text) if text else ""
+
     def _data(self, parameters: dict[str, Any], context: QgsProcessingContext) -> dict[str, Any]:
         if not self._paths[self.CLEAR]:
-            return {"root": self.parameterAsString(parameters, self.FOLDER, context).strip()}
+            return {"root": self._whole(parameters, self.FOLDER, context)}
         names = {self.CLEAR: "clear", self.CLOUDY: "cloudy", self.RADAR: "radar"}
         given = {names[key]: paths for key, paths in self._paths.items() if paths}
         return {"scenes": [dict(zip(given, row)) for row in zip(*given.values())]}

@@ -55,6 +55,27 @@ def test_the_job_that_is_handed_down(provider, engine, context, feedback, places
     assert training["data"]["scenes"][1] == second
 
 
+def test_relative_paths_are_those_of_the_caller(provider, engine, context, feedback, tmp_path, monkeypatch) -> None:
+    """The worker stands in the temporary folder, where a training would be written and no data be found."""
+    from cloud_removal_plugin.errors import InputError
+
+    def stop(*_):
+        raise InputError("That is enough.")
+
+    engine.behave = stop
+    monkeypatch.chdir(tmp_path)
+    parameters = {"FOLDER": "data", "START_WEIGHTS": "old/w.safetensors", "RECIPE": "glfcr"}
+    for output in ("run", "TEMPORARY_OUTPUT"):
+        with pytest.raises(QgsProcessingException, match="That is enough"):
+            TrainModel().create().run({**parameters, "OUTPUT": output}, context, feedback, catchExceptions=False)
+    given, temporary = (json.loads(job.training) for job in engine.jobs)
+    assert given["output"] == str(tmp_path / "run")
+    assert given["data"]["root"] == str(tmp_path / "data")
+    assert given["weights"] == str(tmp_path / "old" / "w.safetensors")
+    assert Path(temporary["output"]).is_absolute()
+    assert "TEMPORARY_OUTPUT" not in temporary["output"]
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
