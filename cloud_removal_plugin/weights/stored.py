@@ -83,6 +83,8 @@ def _metadata(path: Path) -> dict[str, str]:
             header = json.loads(file.read(length))
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
         facts = {str(key): str(value) for key, value in header.get("__metadata__", {}).items()}
+    except FileNotFoundError:
+        raise InputError(f"There are no weights '{path}'. Choose a file that is there.") from None
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise _damaged(path) from error
     if path.stat().st_size != 8 + length + max(ends, default=0):

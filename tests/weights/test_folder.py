@@ -10,7 +10,7 @@ import pytest
 from cloud_removal_plugin.errors import InputError, OutputError
 from cloud_removal_plugin.weights import folder as folders
 from cloud_removal_plugin.weights.known import CHECKPOINTS, by_digest, of_network
-from cloud_removal_plugin.weights.stored import text_of
+from cloud_removal_plugin.weights.stored import read_header, text_of
 
 
 def stored(path: Path, network: str = "dsen2cr", content: bytes = b"\0" * 8, **facts: str) -> None:
@@ -58,6 +58,11 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, change, words: str) -
     change(tmp_path / "dsen2cr.safetensors")
     with pytest.raises(InputError, match=words):
         folders.find("dsen2cr", tmp_path)
+
+
+def test_weights_that_are_not_there_are_not_called_damaged(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="There are no weights '.*gone.safetensors'"):
+        read_header(tmp_path / "gone.safetensors", "dsen2cr")
 
 
 def test_new_weights_keep_the_old_ones_and_equal_ones_change_nothing(tmp_path: Path) -> None:
