@@ -61,7 +61,7 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, change, words: str) -
 
 
 def test_weights_that_are_not_there_are_not_called_damaged(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="There are no weights '.*gone.safetensors'"):
+    with pytest.raises(InputError, match=r"There are no weights '.*gone\.safetensors'"):
         read_header(tmp_path / "gone.safetensors", "dsen2cr")
 
 
