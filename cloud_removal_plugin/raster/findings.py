@@ -30,6 +30,8 @@ from .radiometry import recognise
 from .safe import read_safe, roots
 
 MOST_RASTERS = 400
+_STANDS_FOR_MORE = re.compile(r"\.(xml|json|txt|html?|csv|zip|tar|tgz|tar\.(gz|bz2))$", re.IGNORECASE)
+"""Metadata, which means the product that it lies in, and archives."""
 """A folder's single rasters are looked at one by one, up to this many."""
 
 _RASTER = re.compile(r"\.(?:tiff?|jp2|vrt|img|nc)$", re.IGNORECASE)
@@ -149,8 +151,9 @@ def _named(container: Container) -> frozenset[str]:
 
 
 def _is_lone_raster(path: str) -> bool:
-    """Whether a path is a raster that is meant by itself: a file that is not inside a SAFE."""
-    return bool(os.path.isfile(path) and _RASTER.search(path) and ".SAFE" not in os.path.abspath(path))
+    """Whether a path is a raster meant by itself: a file outside a SAFE, no archive, and no metadata of a product."""
+    other = _STANDS_FOR_MORE.search(path) and not _RASTER.search(path)
+    return bool(os.path.isfile(path) and not other and ".SAFE" not in os.path.abspath(path))
 
 
 def _product_root(path: str) -> str:

@@ -317,3 +317,12 @@ def test_zip_of_bands_reads_like_the_folder(tmp_path) -> None:
         for file in sorted(folder.iterdir()):
             archive.write(file, f"inner/{file.name}")
     assert [p.name for p in only(tmp_path / "granule.zip").planes] == [p.name for p in only(folder).planes]
+
+
+def test_a_file_of_an_unknown_kind_is_not_its_folder(tmp_path) -> None:
+    """A vector file beside rasters: it is told of itself, not of its neighbours."""
+    write_raster(tmp_path / "S2_2024-06-10.tif", np.full((3, 8, 8), 900, np.uint16), Affine(10, 0, 0, 0, -10, 0))
+    (tmp_path / "fields.gpkg").write_bytes(b"SQLite format 3")
+    found = look(str(tmp_path / "fields.gpkg"))
+    assert [single.product for single in found.singles] == ["not readable"]
+    assert "fields.gpkg" in found.singles[0].doubts[0]
