@@ -43,7 +43,7 @@ qgis-env: ## shell exports to run qgis_process or QGIS from this checkout
 	@tools/setup.sh
 	@tools/qgis_env.sh
 
-train-starter: setup ## the starter network from the development scenes; DATA=folder (half an hour on one core)
+train-starter: setup ## the starter network from the development scenes; DATA=folder (some ten minutes on one core)
 	@$(PYTHON) -m tools.train_starter $(if $(DATA),--data "$(DATA)")
 
 clean: ## remove what was made here, except .venv

@@ -95,7 +95,7 @@ def test_figures() -> None:
 def test_weights_ship_only_where_every_promise_is_kept() -> None:
     from tools.train_starter import PLAIN, verdict
 
-    plain = (*PLAIN, "gap_mean_fill", "gap_inpainting", "real_alone", "simulated_alone")
+    plain = (*PLAIN, "gap_mean_fill", "gap_centre_fill", "gap_inpainting", "real_alone", "simulated_alone")
     mine = ("starter", "gap_starter", "real_alone_with_starter", "simulated_alone_with_starter")
     figures = {name: {"psnr": 20.0, "mae": 0.05, "images": 10} for name in (*plain, *mine)}
     assert "starter is not better than input" in verdict(figures)
@@ -106,3 +106,21 @@ def test_weights_ship_only_where_every_promise_is_kept() -> None:
     assert verdict(figures) == "alone_with_starter is not better than alone", "0.055 in the mean of both"
     figures["simulated_alone_with_starter"] |= {"mae": 0.04, "psnr": 18.5}
     assert verdict(figures) == "alone_with_starter is not better than alone", "19.75 dB in the mean of both"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tools") is None, reason="not a checkout")
+def test_snow_moves_the_mean_and_hardly_the_centre() -> None:
+    from tools.train_starter import centre_of
+
+    rng = np.random.default_rng(0)
+    levels = [*rng.uniform(0.1, 0.2, 9), 0.9]
+    images = [(level + 0.02 * rng.standard_normal((13, 32, 32))).astype(np.float32) for level in levels]
+    pairs = [starter.Place(str(n), "", SENTINEL2_L1C, image, image, None, None) for n, image in enumerate(images)]
+    mean, centre = np.mean([image.mean((1, 2)) for image in images], axis=0), centre_of(pairs)
+    np.testing.assert_allclose(centre, np.mean(levels[:9]), atol=0.02)
+    tried = {"centre": centre, "mean": mean, "brighter": centre + 0.01, "darker": centre - 0.01}
+    found = {
+        name: starter.measure([np.broadcast_to(value[:, None, None], image.shape) for image in images], images).psnr
+        for name, value in tried.items()
+    }
+    assert max(found, key=found.get) == "centre"
