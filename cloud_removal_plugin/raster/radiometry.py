@@ -177,6 +177,11 @@ def _used_bands(info: RasterInfo, product: Product, log: _Log) -> tuple[int, ...
 
 
 def _refuse_pictures(info: RasterInfo, used: tuple[int, ...], sensor: str, scale: float | None) -> None:
+    if scale is None and all(info.colorinterp[b - 1] == "palette" for b in used):
+        raise InputError(
+            f"Layer '{info.name}' has a colour table: its numbers are colours or classes, not measurements. Give "
+            "the original bands, or make red, green and blue of it (Raster > Conversion > PCT to RGB)."
+        )
     if scale is not None or sensor == "generic":
         return
     if all(info.dtypes[b - 1] in ("uint8", "int8") for b in used):

@@ -149,6 +149,16 @@ class TestUnits:
         assert recognise(info, sensor="generic").scale == pytest.approx(1 / 255)
         assert recognise(info, scale=0.004, offset=0.01).offset == 0.01
 
+    @pytest.mark.parametrize("sensor", ["auto", "generic"])
+    def test_colour_tables_are_refused(self, write_image, sensor):
+        path = write_image(np.arange(64, dtype=np.uint8).reshape(8, 8), "map.tif", photometric="palette")
+        with rasterio.open(path, "r+") as file:
+            file.write_colormap(1, {v: (v, 0, 255 - v, 255) for v in range(64)})
+        info = describe(str(path))
+        with pytest.raises(InputError, match="colour table"):
+            recognise(info, sensor=sensor)
+        assert recognise(info, sensor=sensor, scale=0.01).scale == 0.01
+
     def test_gdal_scale_if_plausible(self, make):
         good = make(dn(4), "good.tif")
         with rasterio.open(good.path, "r+") as file:
