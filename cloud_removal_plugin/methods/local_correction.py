@@ -14,7 +14,7 @@ TILE = 64
 COMPONENTS = 20
 PENALTY = 400.0
 """Ridge on standardised components when every clear pixel of a tile is used (4,096)."""
-LEADING_SMALL, LEADING = 12, 8
+LEADING_SMALL, LEADING = 12, 6
 """Components whose squares and products take part, in small and in larger regions."""
 
 
@@ -54,14 +54,15 @@ def terms(components: np.ndarray, leading: int) -> np.ndarray:
     out = np.empty((terms_count(many, leading), components.shape[1]), np.float32)
     out[:many] = components
     bound = np.clip(components[:leading], -3, 3)
+    squares = np.multiply(bound, bound, out=out[many : many + leading])
+    squares -= np.float32(1)
+    squares *= np.float32(0.125**0.5)  # the variance of a square is 2
     half = np.float32(0.5) * bound
-    row = many
-    for first in range(leading):
-        part = out[row : row + leading - first]
-        np.multiply(half[first:], bound[first], out=part)
-        part[0] -= np.float32(0.5)
-        part[0] *= np.float32(0.5**0.5)  # the variance of a square is 2
-        row += leading - first
+    row = many + leading
+    for first in range(leading - 1):
+        after = row + leading - 1 - first
+        np.multiply(half[first + 1 :], bound[first], out=out[row:after])
+        row = after
     out[-1] = 1
     return out
 
