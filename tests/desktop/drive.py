@@ -165,8 +165,11 @@ class Drive:
 
     def picture(self) -> None:
         iface.mainWindow().grab().save(str(FOLDER / "after.png"))
-        for layer in QgsProject.instance().mapLayersByName("Uncertainty"):
-            QgsProject.instance().layerTreeRoot().findLayer(layer.id()).setItemVisibilityChecked(True)
+        root = QgsProject.instance().layerTreeRoot()
+        for name, shown in (("Cloud-free raster", False), ("Uncertainty", True)):  # the result lies on top
+            for layer in QgsProject.instance().mapLayersByName(name):
+                root.findLayer(layer.id()).setItemVisibilityChecked(shown)
+                root.findLayer(layer.id()).setExpanded(shown)
         self._step(self.second_picture, 2000)
 
     def second_picture(self) -> None:

@@ -8,12 +8,20 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.image import imread
 
 pytestmark = [pytest.mark.desktop, pytest.mark.qgis, pytest.mark.slow]
 
 RGB = [4, 3, 2]
 STRETCH = [0.02, 0.22]
+
+
+def changed(first: Path, second: Path) -> float:
+    """Share of the pixels that differ between two pictures of one size."""
+    one, two = (imread(path)[..., :3] for path in (first, second))
+    return float((np.abs(one - two).max(axis=2) > 0.1).mean())
 
 
 def test_from_the_canvas_to_the_map(drive_desktop, tmp_path: Path) -> None:
@@ -52,7 +60,8 @@ def test_from_the_canvas_to_the_map(drive_desktop, tmp_path: Path) -> None:
     assert restored["visible"]
     assert report["order"][0] == "Cloud-free raster" or not layers["Uncertainty"]["visible"]
     assert set(layers) == {"Cloud-free raster", "Uncertainty"}
-    for name in ("before.png", "dialog.png", "after.png"):
+    for name in ("before.png", "dialog.png", "after.png", "uncertainty.png"):
         assert (folder / name).stat().st_size > 10_000
+    assert changed(folder / "after.png", folder / "uncertainty.png") > 0.05  # the ramp is on the map
     # the window never stood still for long; generous, because the machine may be busy with other things
     assert report["longest_gap_s"] < 5
