@@ -24,6 +24,9 @@ from ..raster.writer import RasterWriter, to_stored, unify_nodata
 from .series_scene import SeriesScene
 from .series_settings import Wanted
 
+SIGMA_CONTENT = "standard deviation in reflectance"
+"""What the uncertainty of a series says of itself; that of one restored raster is in the units of that raster."""
+
 STACK_NAME = "stack.vrt"
 
 
@@ -67,10 +70,6 @@ def check_folder(path: str, inputs: Sequence[str]) -> None:
         source = Path(given).resolve()
         if source.parent == folder and source.name.startswith(("restored_", "composite_", "sigma_", "stack.")):
             raise OutputError(f"'{source.name}' is read by the job and could be overwritten. Choose another folder.")
-
-
-SIGMA_CONTENT = "standard deviation in reflectance"
-"""What the uncertainty of a series says of itself; that of one restored raster is in the units of that raster."""
 
 
 class DateWriter:

@@ -245,14 +245,14 @@ class SceneEnsemble:
         with_networks = "networks" in names and clear >= LEAST_FOR_NETWORKS and len(plan.sizes) > 1
         if "networks" in names and not with_networks:
             names = tuple(n for n in names if n != "networks") or ("gaussian",)
-        local = self.name in LOCAL
-        leading = leading_components(small=sum(frame.size for frame in frames) <= SMALL, networks=with_networks)
+        local, small = self.name in LOCAL, sum(frame.size for frame in frames) <= SMALL
+        leading = leading_components(small=small, networks=with_networks) if local else None
         progress(0.05, "Fitting the Gaussian")
         sample = draw_sample(frames, folds, step, plan, np.random.default_rng([*seed, 21]))
         whole, models = fit_gaussians(sample, plan, pool)
         progress(0.4, "Simulating gaps")
         parts = fold_parts(frames, folds, step)
-        estimate_parts(parts, frames, models, plan, step, local=local, leading=leading, fill=with_networks, pool=pool)
+        estimate_parts(parts, frames, models, plan, step, leading=leading, fill=with_networks, pool=pool)
         low, high, mean = limits(frames, len(plan.days), step)
         model = SceneModel(
             plan,
@@ -265,7 +265,7 @@ class SceneEnsemble:
             high,
             mean,
             np.sqrt(np.diag(whole.cov)[-plan.bands :]).astype(np.float32),
-            leading=leading,
+            leading=leading or 0,
         )
         if with_networks:
             progress(0.5, "Training the networks")

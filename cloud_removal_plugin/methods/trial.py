@@ -120,13 +120,15 @@ def estimate_parts(
     plan: Plan,
     step: int,
     *,
-    local: bool,
-    leading: int,
+    leading: int | None,
     fill: bool,
     pool: Executor | None,
 ) -> None:
-    """Fills in Gaussian and interpolation of every simulated gap by the model that never saw it."""
-    heads = [Head(*component_head(model)) if local else None for model in models]
+    """Fills in Gaussian and interpolation of every simulated gap by the model that never saw it.
+
+    ``leading``: components that the local correction squares and multiplies; without it where None.
+    """
+    heads = [None if leading is None else Head(*component_head(model)) for model in models]
     for part in parts:
         frame, number = frames[part.frame], min(part.number, len(models) - 1)
         pixels, model, head = part.pixels, models[number], heads[number]

@@ -30,9 +30,10 @@ from .radiometry import recognise
 from .safe import read_safe, roots
 
 MOST_RASTERS = 400
+"""A folder's single rasters are looked at one by one, up to this many."""
+
 _STANDS_FOR_MORE = re.compile(r"\.(xml|json|txt|html?|csv|zip|tar|tgz|tar\.(gz|bz2))$", re.IGNORECASE)
 """Metadata, which means the product that it lies in, and archives."""
-"""A folder's single rasters are looked at one by one, up to this many."""
 
 _RASTER = re.compile(r"\.(?:tiff?|jp2|vrt|img|nc)$", re.IGNORECASE)
 _MASK = re.compile(r"(?i)(?<![a-z])(mask|scl|fmask|qa_?pixel|qa_?60|udm2?|cloud|clouds|cldprb|msk_)(?![a-z])")
