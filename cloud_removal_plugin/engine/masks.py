@@ -25,22 +25,18 @@ class Masks:
         notes: sentences about how masks were read or detected.
     """
 
-    def __init__(self, job: Job, scene: Scene, folder: Path) -> None:
+    def __init__(self, job: Job, scene: Scene, folder: Path, pool: Executor) -> None:
         self._job, self._scene = job, scene
         self._store = ClassStore(folder, scene.grid)
         self._stack = ExitStack()
         self._given: dict[int, MaskReader] = {}
         self.notes: list[str] = []
-        for date, path in enumerate((job.cloud_mask, *job.other_masks)):
-            if path:
-                self._given[date] = self._open(path)
-
-    def _open(self, path: str) -> MaskReader:
-        info = describe(path)
-        kind = recognise_mask(info)
-        reader = self._stack.enter_context(MaskReader(info, self._scene.grid, kind))
-        self.notes += reader.notes
-        return reader
+        paths = {date: path for date, path in enumerate((job.cloud_mask, *job.other_masks)) if path}
+        infos = [describe(path) for path in paths.values()]
+        for date, info, kind in zip(paths, infos, list(pool.map(recognise_mask, infos)), strict=True):
+            reader = self._stack.enter_context(MaskReader(info, scene.grid, kind))
+            self.notes += reader.notes
+            self._given[date] = reader
 
     def __enter__(self) -> Masks:
         return self

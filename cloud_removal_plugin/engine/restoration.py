@@ -50,7 +50,7 @@ def restore(
     folder = Path(job.output).resolve().parent
     with (
         tempfile.TemporaryDirectory(prefix=scratch_prefix(), suffix=".part", dir=folder) as temporary,
-        Masks(job, scene, Path(temporary)) as masks,
+        Masks(job, scene, Path(temporary), threads) as masks,
     ):
         if masks.complete:
             shares["Finding clouds"] = 0.0

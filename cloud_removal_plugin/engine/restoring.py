@@ -201,12 +201,16 @@ class Restoring:
         beyond = item.task.beyond
         part = beyond.slices(item.wide)
         bands = len(self._scene.bands)
-        both = np.full((2 * bands, beyond.height, beyond.width), np.nan, np.float32)
+        both = np.empty((2 * bands, beyond.height, beyond.width), np.float32)
         gap = item.observation.gap()[part]
-        for place, values in enumerate((restoration.reflectance, restoration.sigma)):
+
+        def place(number: int) -> None:
+            values = restoration.reflectance if number < bands else restoration.sigma
+            both[number] = np.nan
             if values is not None:
-                inside = values[:, part[0], part[1]]
-                np.copyto(both[place * bands : (place + 1) * bands], inside, where=gap, casting="same_kind")
+                np.copyto(both[number], values[number % bands][part], where=gap, casting="same_kind")
+
+        list(self._pool.map(place, range(2 * bands)))
         faded = fade.add(core, beyond.width - core.width, beyond.height - core.height, both)
         self.times.add("restore", since)
         return lambda: outputs.merge(core, raw, outside, classes, faded[:bands], faded[bands:])

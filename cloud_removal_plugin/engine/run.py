@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,9 @@ from .threads import pool, single_threaded
 from .training import train_model
 from .weights import import_weights, list_models
 
-BLOCK_CACHE_MB = 256
-"""GDAL's block cache: one row of blocks of every layer must fit, or overlapping windows decode everything twice."""
+BLOCK_CACHE_MB = 512
+"""GDAL's block cache: what the sample windows of a fit and the last window read must still be there when the next
+window asks for it again."""
 
 
 def run(job: Job, report: Report, cancelled: Cancel, log: Log) -> Result:
@@ -64,9 +66,10 @@ def run(job: Job, report: Report, cancelled: Cancel, log: Log) -> Result:
     if len(set(job.outputs)) < len(job.outputs):
         raise OutputError("Two outputs have the same file name. Give each output a file of its own.")
     budget = devices.memory_budget_mb(job.memory_mb)
+    cache = min(BLOCK_CACHE_MB, max(budget // 8, 32)) * 2**20  # rasterio hands GDAL bytes, whatever GDAL's text says
     with (
         single_threaded(),
-        rasterio.Env(GDAL_CACHEMAX=min(BLOCK_CACHE_MB, max(budget // 8, 32)), GDAL_PAM_ENABLED="NO"),
+        rasterio.Env(GDAL_CACHEMAX=cache, GDAL_PAM_ENABLED="NO"),
         pool() as threads,
     ):
         door: dict[str, Any] = {"threads": threads, "report": report, "cancelled": cancelled, "log": log}
@@ -74,12 +77,12 @@ def run(job: Job, report: Report, cancelled: Cancel, log: Log) -> Result:
         return replace(result, seconds=time.perf_counter() - started)
 
 
-def _on_scene(job: Job, *, budget_mb: int, log: Log, **door: Any) -> Result:
+def _on_scene(job: Job, *, budget_mb: int, threads: Executor, log: Log, **door: Any) -> Result:
     """Restoration and detection: the layers of one scene."""
-    with Scene(job) as scene:
+    with Scene(job, threads) as scene:
         _introduce(job, scene, budget_mb, log)
         work = detect if job.kind == "detect" else restore
-        return work(job, scene, budget_mb=budget_mb, log=log, **door)
+        return work(job, scene, budget_mb=budget_mb, threads=threads, log=log, **door)
 
 
 _LAYERS_OF_THEIR_OWN: dict[str, Callable[..., Result]] = {

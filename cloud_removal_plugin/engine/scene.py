@@ -49,8 +49,8 @@ class Scene:
         doubtful: those of them that an analyst should check.
     """
 
-    def __init__(self, job: Job) -> None:
-        """Describe and open all layers.
+    def __init__(self, job: Job, pool: Executor) -> None:
+        """Describe and open all layers, several at a time.
 
         Raises:
             InputError, GridError, DateError: a layer cannot be used, in a sentence that names it.
@@ -64,10 +64,8 @@ class Scene:
         days, dates, notes = assign(infos, job.dates)
         self.days, self.dates = np.asarray(days, np.float64), dates
         self.notes: list[str] = list(notes)
-        found = [
-            recognise(info, sensor=job.sensor, scale=job.reflectance_scale, offset=job.reflectance_offset)
-            for info in infos
-        ]
+        given = {"sensor": job.sensor, "scale": job.reflectance_scale, "offset": job.reflectance_offset}
+        found = list(pool.map(lambda info: recognise(info, **given), infos))
         # a date that is all cloud cannot tell whether +1000 is inside its numbers; the series can
         found = agree(found, self.dates)
         self.layers = [OpticalLayer(*each) for each in zip(infos, found, self.days.tolist(), strict=True)]

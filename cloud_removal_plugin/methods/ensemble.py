@@ -50,7 +50,7 @@ MEMBERS = {
 LOCAL = ("auto", "fast")
 """Methods whose Gaussian is corrected locally."""
 LEAST_FOR_NETWORKS = 200
-CHUNK = 16_384
+CHUNK = 8_192
 """Pixels finished at a time, so that they stay in the cache."""
 FEW_CLEAR = 2_500
 DOUBTFUL = 0.1

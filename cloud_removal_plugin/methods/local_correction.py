@@ -6,6 +6,8 @@ Tiles overlap by half; coefficients are blended bilinearly between tile centres,
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
+
 import numpy as np
 
 from .gaussian import BlockGaussian
@@ -14,6 +16,8 @@ TILE = 64
 COMPONENTS = 20
 PENALTY = 400.0
 """Ridge on standardised components when every clear pixel of a tile is used (4,096)."""
+TOGETHER = 6
+"""Lines of tiles that are solved one after the other by one thread."""
 LEADING_SMALL, LEADING = 12, 6
 """Components whose squares and products take part, in small and in larger regions."""
 
@@ -82,6 +86,7 @@ class LocalRidge:
         residual: float32 (C, n), true minus estimated reflectance.
         density: share of the clear pixels that were used; the penalty shrinks with it.
         leading: components that are squared and multiplied with each other.
+        pool: spreads lines of tiles over cores.
     """
 
     def __init__(
@@ -93,6 +98,7 @@ class LocalRidge:
         residual: np.ndarray,
         density: float,
         leading: int = 0,
+        pool: Executor | None = None,
     ) -> None:
         half = TILE // 2
         self.leading = min(leading, len(components))
@@ -100,23 +106,35 @@ class LocalRidge:
         order, edges = self._by_block(rows, cols)
         known = np.concatenate((components, residual))[:, order]
         penalty = np.float32(PENALTY * max(density, 1e-3))
-        above = self._moments(known, len(components), edges, -1)
-        lines = []
-        for line in range(self.grid[0] + 1):  # two lines of blocks at a time: the moments of all would fill the memory
-            below = self._moments(known, len(components), edges, line)
+
+        def some(start: int) -> np.ndarray:
+            return self._solved(known, len(components), edges, start, penalty)
+
+        starts = range(0, self.grid[0] + 1, TOGETHER)
+        self.coefficients = np.concatenate(list(map(some, starts) if pool is None else pool.map(some, starts)))
+
+    def _solved(self, known: np.ndarray, many: int, edges: np.ndarray, start: int, penalty: np.float32) -> np.ndarray:
+        """Coefficients (tiles, tiles across, C, T) of some lines of tiles; the moments of all would fill the memory."""
+        solutions = []
+        above = self._moments(known, many, edges, start - 1)
+        for line in range(start, min(start + TOGETHER, self.grid[0] + 1)):
+            below = self._moments(known, many, edges, line)
             tiles = above[:-1] + above[1:] + below[:-1] + below[1:]
-            many = tiles.shape[1]
-            solution = np.linalg.solve(tiles[..., :many] + penalty * np.eye(many, dtype=np.float32), tiles[..., many:])
-            lines.append(solution.transpose(0, 2, 1))
+            size = tiles.shape[1]
+            solution = np.linalg.solve(tiles[..., :size] + penalty * np.eye(size, dtype=np.float32), tiles[..., size:])
+            solutions.append(solution.transpose(0, 2, 1))
             above = below
-        self.coefficients = np.stack(lines)
+        return np.stack(solutions)
 
     def _by_block(self, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Order that brings pixels together by block of half a tile, and where each block begins in it."""
         half = TILE // 2
         block = (rows // half) * self.grid[1] + cols // half
+        count = self.grid[0] * self.grid[1]
+        if count < 1 << 16:
+            block = block.astype(np.uint16)  # numbers this short are sorted by counting
         order = np.argsort(block, kind="stable")
-        return order, np.searchsorted(block[order], np.arange(self.grid[0] * self.grid[1] + 1))
+        return order, np.searchsorted(block[order], np.arange(count + 1))
 
     def _moments(self, known: np.ndarray, many: int, edges: np.ndarray, line: int) -> np.ndarray:
         """Sums of products of terms with terms and residuals, (blocks of a line + 2, T, T + C); zero outside."""
@@ -131,24 +149,39 @@ class LocalRidge:
             np.matmul(table[:size, first:last], table[:, first:last].T, out=out[col])
         return out
 
-    def predict(self, rows: np.ndarray, cols: np.ndarray, components: np.ndarray) -> np.ndarray:
-        """Correction float32 (C, n) at other pixels."""
-        half = TILE // 2
+    def predict(
+        self, rows: np.ndarray, cols: np.ndarray, components: np.ndarray, pool: Executor | None = None
+    ) -> np.ndarray:
+        """Correction float32 (C, n) at other pixels; lines of blocks are spread over the pool's cores."""
         order, edges = self._by_block(rows, cols)
-        given = np.take(components, order, axis=1)
-        down, right = (((place[order] % half) + np.float32(0.5)) / np.float32(half) for place in (rows, cols))
-        down, right = down.astype(np.float32), right.astype(np.float32)
+        out = np.empty((self.coefficients.shape[2], len(rows)), np.float32)
+
+        def one(line: int) -> None:
+            start = edges[line * self.grid[1] :][: self.grid[1] + 1]
+            where = order[start[0] : start[-1]]
+            if len(where):
+                given = np.take(components, where, axis=1)
+                out[:, where] = self._line(line, start - start[0], rows[where], cols[where], given)
+
+        lines = range(self.grid[0])
+        list(map(one, lines) if pool is None else pool.map(one, lines))
+        return out
+
+    def _line(
+        self, line: int, start: np.ndarray, rows: np.ndarray, cols: np.ndarray, components: np.ndarray
+    ) -> np.ndarray:
+        """Correction (C, n) at the pixels of one line of blocks, which begin at ``start``."""
+        half = np.float32(TILE // 2)
+        down, right = (((place % (TILE // 2)).astype(np.float32) + np.float32(0.5)) / half for place in (rows, cols))
         weights = np.stack(((1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right))
+        table = terms(components, self.leading)
         bands = self.coefficients.shape[2]
         found = np.empty((bands, len(rows)), np.float32)
-        for index in np.flatnonzero(np.diff(edges)):
-            i, j = divmod(int(index), self.grid[1])
-            where = slice(edges[index], edges[index + 1])
+        for col in np.flatnonzero(np.diff(start)):
+            where = slice(start[col], start[col + 1])
             # the four tiles that hold a pixel, one below the other: one product instead of four
-            four = self.coefficients[i : i + 2, j : j + 2].reshape(4 * bands, -1) @ terms(given[:, where], self.leading)
+            four = self.coefficients[line : line + 2, col : col + 2].reshape(4 * bands, -1) @ table[:, where]
             four = four.reshape(4, bands, -1)
             four *= weights[:, None, where]
             np.sum(four, axis=0, out=found[:, where])
-        out = np.empty_like(found)
-        out[:, order] = found
-        return out
+        return found

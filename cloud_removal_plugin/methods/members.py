@@ -128,7 +128,7 @@ class WindowEstimator:
         frame, model = self.frame, self.model
         teachers = arranged(frame, teaching_pixels(frame.gap, frame.clear, THIN), model.plan, len(model.gaussian.mean))
         found = teach(frame, teachers, model.gaussian, model.plan, model.local, self.pool)
-        return local_ridge(frame, teachers, found, 1 / THIN**2, model.leading)
+        return local_ridge(frame, teachers, found, 1 / THIN**2, model.leading, self.pool)
 
     def __call__(self, number: int) -> tuple[Estimates, dict[str, np.ndarray]]:
         """Estimates of one list, and float32 (C, n) by member before any membrane."""
@@ -142,10 +142,12 @@ class WindowEstimator:
             components = found.extra
             members = {"interpolation": found.interp, "gaussian": found.gauss}
         if self.ridge is not None:
-            local = self.ridge.predict(pixels // width, pixels % width, components)
-            members["gaussian"] = found.gauss + local
+            corrected = self.ridge.predict(pixels // width, pixels % width, components, self.pool)
+            corrected += found.gauss
+            members["gaussian"] = corrected
         for values in members.values():
-            np.clip(values, model.low[:, None], model.high[:, None], out=values)
+            for plane, low, high in zip(values, model.low, model.high, strict=True):
+                np.clip(plane, low, high, out=plane)
         return found, members
 
     def _with_networks(self, pixels: np.ndarray, around: np.ndarray) -> tuple[Estimates, np.ndarray]:
@@ -175,11 +177,14 @@ def pixel_ages(frame: Frame, pixels: np.ndarray, plan: Plan) -> np.ndarray:
     return months(*neighbours(frame.seen[:dates, pixels], plan.days), plan.days)
 
 
-def local_ridge(frame: Frame, teachers: np.ndarray, found: Taught, density: float, leading: int) -> LocalRidge:
+def local_ridge(
+    frame: Frame, teachers: np.ndarray, found: Taught, density: float, leading: int, pool: Executor | None
+) -> LocalRidge:
     """The local correction from what the Gaussian leaves at clear pixels; ``found.extra`` holds components."""
     width = frame.shape[1]
     residual = np.take(frame.target, teachers, axis=1) - found.gauss
-    return LocalRidge(frame.shape, teachers // width, teachers % width, found.extra, residual, density, leading)
+    rows, cols = teachers // width, teachers % width
+    return LocalRidge(frame.shape, rows, cols, found.extra, residual, density, leading, pool)
 
 
 def teaching_pixels(gap: np.ndarray, clear: np.ndarray, step: int) -> np.ndarray:

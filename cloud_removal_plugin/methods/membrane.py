@@ -28,57 +28,87 @@ def harmonic(values: np.ndarray, known: np.ndarray, relaxations: int = RELAXATIO
     Returns:
         float32 (K, H, W): ``values`` where known, harmonic elsewhere; zeros where nothing at all is known.
     """
-    weight = known.astype(np.float32)
-    clean = np.where(known, values, np.float32(0)).astype(np.float32, copy=False)
-    levels = [(clean, weight)]
-    while max(levels[-1][1].shape) > 1 and not levels[-1][1].all():
-        levels.append(_halve(*levels[-1]))
-    total, weight = levels.pop()
-    solution = total if weight.all() else np.zeros_like(total)
-    while levels:
-        total, weight = levels.pop()
-        free = weight == 0
-        solution = np.where(free, _double(solution, weight.shape), total)
-        _relax(solution, free, relaxations)
-    return solution
+    return _continued(values, known, _pyramid(known), relaxations)
 
 
 def spread(values: np.ndarray, known: np.ndarray, pool: Executor | None = None) -> np.ndarray:
     """:func:`harmonic` with the K planes spread over the cores."""
     if pool is None or len(values) < 2:
         return harmonic(values, known)
-    return np.concatenate(list(pool.map(lambda plane: harmonic(plane[None], known), values)))
+    levels = _pyramid(known)
+    out = np.empty(values.shape, np.float32)
+
+    def one(plane: int) -> None:
+        out[plane] = _continued(values[plane, None], known, levels, RELAXATIONS)[0]
+
+    list(pool.map(one, range(len(values))))
+    return out
 
 
-def _halve(total: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Known mean (K, h, w) and known share flag (h, w) of 2 x 2 blocks."""
-    height, width = weight.shape
-    pad = ((0, height % 2), (0, width % 2))
-    if pad != ((0, 0), (0, 0)):
-        weight = np.pad(weight, pad)
-        total = np.pad(total, ((0, 0), *pad))
-    mass = weight[::2] + weight[1::2]
-    mass = mass[:, ::2] + mass[:, 1::2]
-    value = total * weight
+def _pyramid(known: np.ndarray) -> list[np.ndarray]:
+    """Known share, at most 1, of every pixel and of every 2 x 2 block of the level before, float32 (h, w)."""
+    levels = [known.astype(np.float32)]
+    while max(levels[-1].shape) > 1 and not levels[-1].all():
+        levels.append(np.minimum(_mass(levels[-1]), 1))
+    return levels
+
+
+def _continued(values: np.ndarray, known: np.ndarray, levels: list[np.ndarray], relaxations: int) -> np.ndarray:
+    """The planes (K, H, W), continued from coarse to fine."""
+    totals = [np.where(known, values, np.float32(0)).astype(np.float32, copy=False)]
+    for weight in levels[:-1]:
+        totals.append(_halve(totals[-1], weight))
+    solution = totals.pop()
+    if not levels[-1].all():
+        solution = np.zeros_like(solution)
+    for weight in levels[-2::-1]:
+        given = weight > 0
+        solution = _double(solution, weight.shape)
+        np.copyto(solution, totals.pop(), where=given)
+        _relax(solution, ~given, relaxations)
+    return solution
+
+
+def _even(array: np.ndarray) -> np.ndarray:
+    """(..., h, w) with a line of zeros more where h or w is odd."""
+    height, width = array.shape[-2:]
+    if height % 2 == width % 2 == 0:
+        return array
+    return np.pad(array, ((0, 0),) * (array.ndim - 2) + ((0, height % 2), (0, width % 2)))
+
+
+def _mass(weight: np.ndarray) -> np.ndarray:
+    """Sum of the weights of 2 x 2 blocks."""
+    weight = _even(weight)
+    rows = weight[::2] + weight[1::2]
+    return rows[:, ::2] + rows[:, 1::2]
+
+
+def _halve(total: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Known mean (K, h, w) of 2 x 2 blocks; 0 where nothing is known."""
+    mass = _mass(weight)
+    value = _even(total * weight)
     value = value[:, ::2] + value[:, 1::2]
     value = value[:, :, ::2] + value[:, :, 1::2]
     np.divide(value, mass, out=value, where=mass > 0)
-    return value, np.minimum(mass, 1)
+    return value
 
 
 def _double(coarse: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Bilinear enlargement (K, h, w) -> (K, *shape), cell centres aligned."""
-    for axis, size in ((1, shape[0]), (2, shape[1])):
-        count = coarse.shape[axis]
-        lower = np.take(coarse, np.maximum(np.arange(count) - 1, 0), axis=axis)
-        upper = np.take(coarse, np.minimum(np.arange(count) + 1, count - 1), axis=axis)
-        lower += 3 * coarse
-        upper += 3 * coarse
-        pair = np.stack((lower, upper), axis=axis + 1)
-        pair *= np.float32(0.25)
-        merged = [*coarse.shape]
-        merged[axis] = 2 * count
-        coarse = pair.reshape(merged)[:, :size] if axis == 1 else pair.reshape(merged)[:, :, :size]
+    for axis in (1, 2):
+        size = [*coarse.shape]
+        size[axis] *= 2
+        out = np.empty(size, np.float32)
+        fine, given = np.moveaxis(out, axis, 0), np.moveaxis(coarse, axis, 0)
+        thrice = np.float32(3) * given
+        lower, upper = fine[::2], fine[1::2]
+        np.add(thrice[1:], given[:-1], out=lower[1:])
+        np.add(thrice[:-1], given[1:], out=upper[:-1])
+        np.add(thrice[0], given[0], out=lower[0])
+        np.add(thrice[-1], given[-1], out=upper[-1])
+        out *= np.float32(0.25)
+        coarse = out[:, : shape[0]] if axis == 1 else out[:, :, : shape[1]]
     return coarse
 
 

@@ -68,7 +68,9 @@ class SigmaModel:
         """
         log = np.full((len(self.rmse), count), self.weights[-1], np.float32)
         for weight, low, high, feature in zip(self.weights, self.low, self.high, features):
-            log += np.float32(weight) * np.clip(feature, np.float32(low), np.float32(high))
+            part = np.clip(feature, np.float32(low), np.float32(high))
+            part *= np.float32(weight)
+            log += part
         np.clip(log, -3.5, np.float32(self.most), out=log)
         out = np.exp(log, out=log)
         out *= (self.rmse * self.factor)[:, None].astype(np.float32)

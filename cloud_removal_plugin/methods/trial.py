@@ -15,7 +15,7 @@ from .gaussian import NOISES, ROUNDS, START_NOISE, BlockGaussian, fit_gaussian
 from .inpainting import distance
 from .local_correction import component_head
 from .members import local_ridge, network_rest
-from .membrane import spread
+from .membrane import harmonic
 from .networks import Network, train
 from .sampling import Sample
 
@@ -139,8 +139,9 @@ def estimate_parts(
             rows, cols = np.nonzero(part.known[::thin, ::thin])
             teachers = rows * thin * step * frame.shape[1] + cols * thin * step
             taught = teach(frame, teachers, model, plan, head, pool)
-            ridge = local_ridge(frame, teachers, taught, 1 / (thin * step) ** 2, leading)
-            gauss = gauss + ridge.predict(pixels // frame.shape[1], pixels % frame.shape[1], part.estimates.extra)
+            ridge = local_ridge(frame, teachers, taught, 1 / (thin * step) ** 2, leading, pool)
+            rows, cols = pixels // frame.shape[1], pixels % frame.shape[1]
+            gauss = gauss + ridge.predict(rows, cols, part.estimates.extra, pool)
         part.members = {"interpolation": part.estimates.interp, "gaussian": gauss}
 
 
@@ -256,42 +257,52 @@ def run_trial(
         limits: low, high (C,) of every member, and the mean (C,).
         step: of the lattice.
         rng: chooses pixels.
-        pool: spreads planes over cores.
+        pool: spreads simulated gaps over cores.
     """
-    low, high, mean = (v[:, None].astype(np.float32) for v in limits)
+    bounds = tuple(v[:, None].astype(np.float32) for v in limits)
     total = sum(part.core for part in parts)
-    columns: list[tuple[np.ndarray, ...]] = []
-    rims = []
+    kept = []
     for part in parts:
-        frame = frames[part.frame]
-        start = np.broadcast_to(mean, (len(mean), len(part.pixels)))
-        base = np.stack([np.clip(part.members.get(name, start), low, high) for name in names])
-        truth = frame.target[:, part.pixels]
-        correction = continued(truth[None] - base, part, pool)
         most = int(np.ceil(STACK_SAMPLES * part.core / max(total, STACK_SAMPLES)))
-        keep = np.sort(rng.permutation(part.core)[:most])
-        correction = correction[:, :, keep]
-        e = part.estimates
-        far = distance(part.known)[part.hidden][keep] * step
-        columns.append(
-            (
-                np.clip(base[:, :, keep] + correction, low, high),
-                correction,
-                truth[:, keep],
-                np.full(len(keep), part.number),
-                far,
-                e.change[:, keep],
-                e.log_deviation[:, keep],
-                e.age[:, keep],
-                e.dated[keep],
-            )
-        )
-        rims.append((truth[None] - base)[:, :, part.core :][:, :, ::3])
-    joined = [np.concatenate(column, axis=-1) for column in zip(*columns, strict=True)]
-    return Trial(names, *joined, np.concatenate(rims, axis=-1))
+        kept.append(np.sort(rng.permutation(part.core)[:most]))
+
+    def one(index: int) -> tuple[np.ndarray, ...]:
+        return _tried(parts[index], frames[parts[index].frame], names, bounds, step, kept[index])
+
+    found = list(map(one, range(len(parts))) if pool is None else pool.map(one, range(len(parts))))
+    return Trial(names, *(np.concatenate(column, axis=-1) for column in zip(*found, strict=True)))
 
 
-def continued(residual: np.ndarray, part: FoldPart, pool: Executor | None) -> np.ndarray:
+def _tried(
+    part: FoldPart,
+    frame: Frame,
+    names: tuple[str, ...],
+    limits: tuple[np.ndarray, ...],
+    step: int,
+    keep: np.ndarray,
+) -> tuple[np.ndarray, ...]:
+    """The arrays of a :class:`Trial`, in their order, for one simulated gap at the pixels ``keep`` of its core."""
+    low, high, mean = limits
+    start = np.broadcast_to(mean, (len(mean), len(part.pixels)))
+    base = np.stack([np.clip(part.members.get(name, start), low, high) for name in names])
+    truth = frame.target[:, part.pixels]
+    correction = continued(truth[None] - base, part)[:, :, keep]
+    e = part.estimates
+    return (
+        np.clip(base[:, :, keep] + correction, low, high),
+        correction,
+        truth[:, keep],
+        np.full(len(keep), part.number),
+        distance(part.known)[part.hidden][keep] * step,
+        e.change[:, keep],
+        e.log_deviation[:, keep],
+        e.age[:, keep],
+        e.dated[keep],
+        (truth[None] - base)[:, :, part.core :][:, :, ::3],
+    )
+
+
+def continued(residual: np.ndarray, part: FoldPart) -> np.ndarray:
     """Residuals (M, C, n) at gap and rim continued from the rim into the gap: (M, C, core)."""
     many, bands, _ = residual.shape
     rim = residual[:, :, part.core :]
@@ -300,7 +311,7 @@ def continued(residual: np.ndarray, part: FoldPart, pool: Executor | None) -> np
     bases = [principal(r) for r in rim]
     planes = np.zeros((sum(len(b) for b in bases), *part.hidden.shape), np.float32)
     planes[:, part.rim] = np.concatenate([b @ r for b, r in zip(bases, rim, strict=True)])
-    inside = spread(planes, part.rim, pool)[:, part.hidden]
+    inside = harmonic(planes, part.rim)[:, part.hidden]
     out, start = [], 0
     for basis in bases:
         out.append(basis.T @ inside[start : start + len(basis)])

@@ -229,3 +229,20 @@ def test_gaps_that_lie_together_are_the_sample_with_their_surroundings():
     cloud[1024:1536, 2560:3072] = 1
     found = survey(*cloud.shape, lambda w: cloud[w.slices()], lambda *_: None)
     assert len(sample_windows(region, found)) == 4  # next to nothing is clear there
+
+
+def test_gdal_keeps_blocks_that_windows_ask_for_again(make_series, make_job, do, monkeypatch):
+    """rasterio takes GDAL's cache in bytes: a number meant as megabytes would leave room for not one block."""
+    from cloud_removal_plugin.engine import restoration
+
+    seen, before = [], rasterio.env.get_gdal_config("GDAL_CACHEMAX")
+    survey_itself = restoration.survey
+
+    def looking(*given):
+        seen.append(rasterio.env.get_gdal_config("GDAL_CACHEMAX"))
+        return survey_itself(*given)
+
+    monkeypatch.setattr(restoration, "survey", looking)
+    do(make_job(make_series(), method="interpolation", memory_mb=2048))
+    assert seen == [256 * 2**20]
+    assert rasterio.env.get_gdal_config("GDAL_CACHEMAX") == before
