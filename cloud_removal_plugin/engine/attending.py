@@ -59,6 +59,10 @@ class Attending:
     def __exit__(self, *error: object) -> None:
         self._writer.__exit__(*error)
 
+    def seal(self) -> None:
+        """Make the raster whole, without moving it; raises OutputError."""
+        self._writer.seal()
+
     def look(self, core: Window) -> Observation:
         """Read what the attention over ``core`` depends on: the target alone, with its surroundings."""
         halo, scene = self._attention.halo, self._scene

@@ -22,6 +22,7 @@ from ..raster.radiometry import Radiometry, recognise
 from ..raster.reader import OpticalReader
 from ..raster.sample import sample
 from ..raster.sun import sun_of
+from ..raster.together import Together
 from ..raster.windows import Window, cores
 from ..raster.writer import RasterWriter, to_stored, unify_nodata
 from .job import Job, Result
@@ -130,10 +131,10 @@ def _write(
     """Stream the windows; untouched pixels are copied bit for bit. Returns counts of valid and hidden pixels."""
     counted = {"valid": 0, "hidden": 0}
     bands = [band - 1 for band in radiometry.used_bands]
-    with ExitStack() as stack:
+    with Together() as stack:
         reader = stack.enter_context(OpticalReader(info, radiometry, grid))
-        cloudy = stack.enter_context(RasterWriter(job.output, info, grid, mask=info.mask_band, forbid=job.inputs))
-        mask = stack.enter_context(_mask_writer(job, info, grid)) if job.clouds else None
+        cloudy = stack.writer(RasterWriter(job.output, info, grid, mask=info.mask_band, forbid=job.inputs))
+        mask = stack.writer(_mask_writer(job, info, grid)) if job.clouds else None
         for place, window in enumerate(windows):
             progress.step(PHASE, place / len(windows))
             raw, surface = reader.read_with_raw(window)

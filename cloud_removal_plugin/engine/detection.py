@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from concurrent.futures import Executor
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from ..errors import InputError
 from ..raster.classes import CLEAR, CLOUD, NO_DATA, SHADOW
 from ..raster.info import describe
 from ..raster.masks import MaskReader
+from ..raster.together import Together
 from ..raster.windows import Window
 from ..raster.writer import RasterWriter
 from .job import Job, Result
@@ -34,15 +34,15 @@ def detect(
     progress = Progress(report, cancelled, {"Finding clouds": 1.0})
     counted = {"valid": 0, "hidden": 0}
     dilate = _dilation(job, scene.grid.pixel_m)
-    with ExitStack() as stack:
+    with Together() as stack:
         given = stack.enter_context(MaskReader(describe(job.cloud_mask), scene.grid)) if job.cloud_mask else None
         for note in given.notes if given else ():
             log("info", note)
-        classes_out = stack.enter_context(_writer(job, scene, job.output, "uint8", NO_DATA, CLASS_NAMES))
+        classes_out = stack.writer(_writer(job, scene, job.output, "uint8", NO_DATA, CLASS_NAMES))
         probability_out = None
         if job.probability:
             name = "cloud or shadow probability, 0..1"
-            probability_out = stack.enter_context(_writer(job, scene, job.probability, "float32", float("nan"), name))
+            probability_out = stack.writer(_writer(job, scene, job.probability, "float32", float("nan"), name))
 
         def keep(date: int, window: Window, classes: np.ndarray, probability: np.ndarray) -> None:
             if date:

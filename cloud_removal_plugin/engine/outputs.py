@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..raster.classes import NO_DATA
+from ..raster.together import Together
 from ..raster.windows import Window
 from ..raster.writer import RasterWriter, to_stored, unify_nodata
 from .job import Job
@@ -42,16 +42,16 @@ class Outputs:
         self._radiometry = scene.layers[0].radiometry
         self._bands = [band - 1 for band in self._radiometry.used_bands]
         self.shares = Shares()
-        self._stack = ExitStack()
+        self._stack = Together()
         info, grid, forbid = self._info, scene.grid, job.inputs
         try:
-            self._restored = self._stack.enter_context(
+            self._restored = self._stack.writer(
                 RasterWriter(job.output, info, grid, mask=info.mask_band, forbid=forbid)
             )
             self._sigma = self._clouds = None
             if job.uncertainty:
                 names = [info.descriptions[band] or f"Band {band + 1}" for band in self._bands]
-                self._sigma = self._stack.enter_context(
+                self._sigma = self._stack.writer(
                     RasterWriter(
                         job.uncertainty, info, grid, forbid=forbid, dtype="float32", count=len(self._bands),
                         nodata=float("nan"), descriptions=[f"{name} standard deviation" for name in names],
@@ -60,7 +60,7 @@ class Outputs:
                     )
                 )  # fmt: skip
             if job.clouds:
-                self._clouds = self._stack.enter_context(
+                self._clouds = self._stack.writer(
                     RasterWriter(
                         job.clouds, info, grid, forbid=forbid, dtype="uint8", count=1, nodata=NO_DATA,
                         descriptions=["0 clear, 1 cloud, 2 shadow, 255 no data"], scales=[1.0], offsets=[0.0],
@@ -76,6 +76,14 @@ class Outputs:
 
     def __exit__(self, *error: object) -> None:
         self._stack.__exit__(*error)  # type: ignore[arg-type]
+
+    def seal(self) -> None:
+        """Make all files whole, without moving any.
+
+        Raises:
+            OutputError: one could not be made whole.
+        """
+        self._stack.seal()
 
     def copy(self, window: Window, raw: np.ndarray, outside: np.ndarray | None, classes: np.ndarray) -> None:
         """Write a window without gaps as it came.

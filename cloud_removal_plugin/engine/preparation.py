@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from ..raster.grid import Grid
 from ..raster.info import RasterInfo, describe
 from ..raster.jp2 import check_whole
 from ..raster.mosaic import Mosaic, QualityMosaic, common_grid, cut
+from ..raster.together import Together
 from ..raster.windows import Window, cores
 from ..raster.writer import RasterWriter, to_stored
 from .job import Job, Result
@@ -57,13 +57,13 @@ def prepare(job: Job, *, budget_mb: int, threads: Executor, report: Report, canc
             check_whole(plane.path)
     _introduce(deliveries, grid, log)
     numbers = _numbers(deliveries, settings)
-    with ExitStack() as stack:
+    with Together() as stack:
         mosaic = stack.enter_context(Mosaic(deliveries, grid))
-        out = stack.enter_context(_stack_writer(job, deliveries, grid, numbers))
+        out = stack.writer(_stack_writer(job, deliveries, grid, numbers))
         quality = clouds = None
         if job.clouds:
             quality = stack.enter_context(QualityMosaic(deliveries, grid))
-            clouds = stack.enter_context(_cloud_writer(job, deliveries, grid, quality.names))
+            clouds = stack.writer(_cloud_writer(job, deliveries, grid, quality.names))
         empty = _write_bands(mosaic, out, numbers, progress, threads)
         if quality and clouds:
             _write_clouds(quality, clouds, progress)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 import time
 from concurrent.futures import Executor
-from contextlib import ExitStack
 from pathlib import Path
 
 from ..errors import InputError
@@ -13,6 +12,7 @@ from ..evaluation.page import check_needed
 from ..methods import registry
 from ..methods.facts import Accountable, Economical, Particular
 from ..raster.parts import scratch_prefix
+from ..raster.together import Together
 from . import device as devices
 from .attending import Attending, check_attentive
 from .job import Job, Result
@@ -66,11 +66,11 @@ def restore(
         cut = core_px(budget_mb, len(scene.days), len(scene.bands))
         plans = plan(height, width, found, cut, getattr(restorer, "sample_px", SAMPLE_EDGE_PX))
         written = drawn(job, Path(temporary)) if job.page else job
-        with ExitStack() as stack:
-            outputs = stack.enter_context(Outputs(written, scene))
+        with Together() as stack:
+            outputs = stack.writer(Outputs(written, scene))
             attending = None
             if job.attention:
-                attending = stack.enter_context(Attending(job, scene, restorer.attention(device)))
+                attending = stack.writer(Attending(job, scene, restorer.attention(device)))
             restoring = Restoring(
                 scene, masks, restorer, seed=job.seed, device=device, pool=threads, progress=progress,
                 attending=attending,

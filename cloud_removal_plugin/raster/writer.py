@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import rasterio
@@ -211,7 +211,7 @@ class RasterWriter:
         self._part = part_path(self.path)
         kept = self.count == like.count
         colours = like.colorinterp if kept and colorinterp is None else colorinterp or ["undefined"] * self.count
-        self._mask = mask
+        self._mask, self._sealed = mask, False
         self._check_space()
         options = _creation_options(self.dtype, self.count, colours, compress or default_codec(), predictor)
         self._dataset = self._create(options)
@@ -319,20 +319,38 @@ class RasterWriter:
         Raises:
             OutputError: it is not whole, or the target cannot be replaced.
         """
+        self.seal()
         try:
-            self._dataset.close()
-            self._check_whole()
             os.replace(self._part, self.path)
-        except (RasterioError, OSError) as error:
-            self.abandon()
-            raise failure(self._name, self._folder, error) from error
-        except BaseException:
-            self.abandon()
-            raise
+        except OSError as error:
+            self._fail(error)
         for ending in SIDECARS:
             discard(self.path + ending)
             if os.path.exists(self._part + ending):
                 os.replace(self._part + ending, self.path + ending)
+
+    def seal(self) -> None:
+        """Close the file and check that it is whole; it stays beside its target. Twice is once.
+
+        Raises:
+            OutputError: it is not whole; it is deleted.
+        """
+        if self._sealed:
+            return
+        try:
+            self._dataset.close()
+            self._check_whole()
+        except (RasterioError, OSError) as error:
+            self._fail(error)
+        except BaseException:
+            self.abandon()
+            raise
+        self._sealed = True
+
+    def _fail(self, error: BaseException) -> NoReturn:
+        told = failure(self._name, self._folder, error)  # before what was written makes room on the disk again
+        self.abandon()
+        raise told from error
 
     def _check_whole(self) -> None:
         """GDAL flushes when it closes, and a failure there never reaches the caller: look at every block's place."""
