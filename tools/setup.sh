@@ -10,6 +10,7 @@ cd "$root"
 system_python=/usr/bin/python3    # PyQGIS belongs to the distribution's interpreter, whatever else is on PATH
 venv=$root/.venv
 log=$root/build/setup.log
+constraints=$root/build/constraints.txt
 torch_version=2.13.0
 s2cloudless_version=1.7.3
 
@@ -70,14 +71,26 @@ sys.exit(metadata.version(sys.argv[1]).split("+")[0] != sys.argv[2])
 PY
 }
 
+write_constraints() {
+    # The distribution's SciPy, rasterio and matplotlib are built for its NumPy: stay with its major version, and with
+    # that very NumPy from 2 on. A NumPy that pip must compile itself has no BLAS, and crashes in several threads.
+    local theirs
+    theirs=$("$system_python" -c 'import numpy; print(numpy.__version__)' 2>/dev/null || echo 1)
+    cat constraints.txt >"$constraints"
+    case $theirs in
+        0.* | 1 | 1.*) printf 'numpy>=1.24.2,<2\n' >>"$constraints" ;;
+        *) printf 'numpy==%s\n' "$theirs" >>"$constraints" ;;
+    esac
+}
+
 install_torch() {
     installed torch "$torch_version" && return
     say "Installing torch $torch_version, CPU build (190 MB, about a minute)"
     # A '+cpu' build is asked for by name, because what PyPI calls $torch_version on Linux brings gigabytes of CUDA:
     # first wherever pip looks by itself, then in PyTorch's own index; plain, at last, for machines that have neither.
-    pip install -c constraints.txt "torch==$torch_version+cpu" ||
-        pip install -c constraints.txt --extra-index-url https://download.pytorch.org/whl/cpu "torch==$torch_version+cpu" ||
-        pip install -c constraints.txt "torch==$torch_version" ||
+    pip install -c "$constraints" "torch==$torch_version+cpu" ||
+        pip install -c "$constraints" --extra-index-url https://download.pytorch.org/whl/cpu "torch==$torch_version+cpu" ||
+        pip install -c "$constraints" "torch==$torch_version" ||
         fail "pip could not install torch $torch_version."
 }
 
@@ -88,9 +101,10 @@ install_venv() {
     fi
     "$venv/bin/python" -c 'import qgis.core' 2>>"$log" ||
         fail "$venv does not see PyQGIS; remove that folder and run make again."
+    write_constraints
     install_torch
     say "Installing the packages of requirements.txt (about a minute)"
-    pip install -c constraints.txt -r requirements.txt || fail "pip could not install requirements.txt."
+    pip install -c "$constraints" -r requirements.txt || fail "pip could not install requirements.txt."
     # --no-deps: s2cloudless asks for OpenCV, shapely and the Sentinel Hub client. Only its model file is read,
     # and shapely's wheel crashes QGIS 3.22.
     installed s2cloudless "$s2cloudless_version" || pip install --no-deps "s2cloudless==$s2cloudless_version" ||
