@@ -2,12 +2,12 @@
 
     python -m benchmarks.fullsize granule [--edge-km 109.8] [--folder FOLDER]
     python -m benchmarks.fullsize series [--dates 100] [--size 10980] [--method interpolation] [--target all]
-                                         [--memory-mb 4096] [--folder FOLDER]
+                                         [--memory-mb 4096] [--every 4] [--folder FOLDER]
 
 Peak memory is that of a fresh process, measured by the system. The granule is Level-1C with all 13 bands in JPEG 2000
 of a true product's layout and tiles; its land repeats every 1.2 km, so that it is made in seconds. The dates of the
-season are sparse GeoTIFFs: land and clouds in a block of 1024 x 1024 in every fourth row and column of such blocks, and
-no data elsewhere, so that they need next to no disk; what is written has the full size.
+season are sparse GeoTIFFs: land and clouds in a block of 1024 x 1024 in every fourth (``--every``) row and column of
+such blocks, and no data elsewhere, so that they need next to no disk; what is written has the full size.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from cloud_removal_plugin.engine.series_settings import SeriesSettings
 
 SMALL_M = 1200.0
 """Edge of the piece of land that repeats."""
-BLOCK, EVERY = 1024, 4
+BLOCK = 1024
+"""Edge of a block of land and clouds, in pixels."""
 FIRST_DAY, STEP_DAYS = dt.date(2023, 3, 1), 3
 NAMES = ("B2", "B3", "B4", "B8")
 
@@ -58,12 +59,11 @@ def write_granule(folder: Path, edge_m: float) -> Path:
     return root
 
 
-def write_season(folder: Path, size: int, dates: int) -> tuple[list[Path], list[Path]]:
-    """Sparse rasters of a season, and their masks."""
+def write_season(folder: Path, size: int, dates: int, every: int) -> tuple[list[Path], list[Path]]:
+    """Sparse rasters of a season, and their masks; land in every ``every``-th row and column of blocks."""
     content = synthetic.tiles(6, len(NAMES), 512)
-    places = [
-        (row, col) for row in range(0, size, BLOCK * EVERY) for col in range(0, size, BLOCK * EVERY)
-    ]  # fmt: skip
+    corners = range(0, size, BLOCK * every)
+    places = [(row, col) for row in corners for col in corners]
     rasters, masks = [], []
     for number in range(dates):
         day = FIRST_DAY + dt.timedelta(STEP_DAYS * number)
@@ -116,7 +116,7 @@ def granule(folder: Path, edge_km: float) -> None:
 def season(folder: Path, options: argparse.Namespace) -> None:
     """Restore a season of whole granules."""
     start = time.perf_counter()
-    rasters, masks = write_season(folder, options.size, options.dates)
+    rasters, masks = write_season(folder, options.size, options.dates, options.every)
     print(f"made {options.dates} dates of {options.size}^2 in {time.perf_counter() - start:.0f} s", flush=True)
     settings = SeriesSettings(masks=tuple(map(str, masks)), target=options.target)
     job = Job(
@@ -139,7 +139,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--method", default="interpolation")
     parser.add_argument("--target", default="all", help="all, composite, or one date")
     parser.add_argument("--memory-mb", type=int, default=4096)
+    parser.add_argument("--every", type=int, default=4, help="blocks from one with land to the next")
     options = parser.parse_args(argv)
+    if options.every < 1:
+        parser.error("--every is 1 or more")
     with tempfile.TemporaryDirectory(prefix="cloud_removal_bench_") as name:
         folder = Path(options.folder or name)
         folder.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ from ..raster.reader import OpticalReader
 from ..raster.windows import Window
 from .job import Job
 from .scene import crop, hidden
-from .series_outputs import SIGMA_CONTENT
+from .series_sigma import SUFFIX, in_reflectance
 
 COLOURS = ("red", "green", "blue")
 
@@ -160,17 +160,22 @@ class Judged:
         return self._stack.enter_context(OpticalReader(info, found, self.grid, self.bands))
 
     def _sigma_reader(self, path: str) -> OpticalReader:
-        """Standard deviations in the units of the first restored layer (its scale alone); a series' are reflectance."""
+        """Standard deviations in the units of the first restored layer (its scale alone).
+
+        Those of a series were in reflectance at first, the bands in the order of its first raster.
+        """
         info, like = describe(path), self.radiometries[0]
-        if info.count != len(like.bands):
+        old = in_reflectance(info)
+        roles = tuple(text.removesuffix(SUFFIX) for text in info.descriptions) if old else ()
+        bands = roles if set(self.bands) <= set(roles) else like.bands
+        if info.count != len(bands):
             raise InputError(
                 f"UNCERTAINTY '{info.name}' has {info.count} bands, but {self.infos[0].name} has {len(like.bands)} "
                 "bands of reflectance. Give the uncertainty that was made with the first restored layer."
             )
-        scale = 1.0 if info.tags.get("CONTENT") == SIGMA_CONTENT else abs(like.scale)
         radiometry = replace(
-            like, used_bands=tuple(range(1, info.count + 1)), scale=scale, offset=0.0, nodata=info.nodata,
-            zero_is_nodata=False, saturated=None,
+            like, bands=bands, used_bands=tuple(range(1, info.count + 1)), scale=1.0 if old else abs(like.scale),
+            offset=0.0, nodata=info.nodata, zero_is_nodata=False, saturated=None,
         )  # fmt: skip
         return self._stack.enter_context(OpticalReader(info, radiometry, self.grid, self.bands))
 

@@ -36,6 +36,7 @@ from .series_outputs import (
 from .series_plan import Room, room_for, sample_px, samples, shares, window_px, windows
 from .series_scene import SeriesScene
 from .series_settings import SeriesSettings, Wanted, wanted
+from .series_sigma import SigmaWriter
 from .weights import folder_of
 
 FILES_A_DATE = 4
@@ -169,7 +170,7 @@ class _SeriesRun:
             tags |= {"START_DATE": first.isoformat(), "END_DATE": last.isoformat()}
         return [outputs.add(f"composite_{kind}{span}.tif", None, tags)]
 
-    def _open_sigmas(self, stack: contextlib.ExitStack, scratch: Path) -> dict[int, Any]:
+    def _open_sigmas(self, stack: contextlib.ExitStack, scratch: Path) -> dict[int, SigmaWriter]:
         """Writers of the standard deviations by acquisition, in a scratch folder of their own."""
         if not self._job.uncertainty:
             return {}
@@ -178,7 +179,10 @@ class _SeriesRun:
         outputs = stack.enter_context(SeriesOutputs(self._job.uncertainty, folder, self._scene))
         acquired = [each for each in self._asked if each.layer is not None]
         names = names_of(acquired, "sigma")
-        return {each.layer: outputs.add_sigma(n, tags_of(each)) for n, each in zip(names, acquired, strict=True)}
+        return {
+            each.layer: outputs.add_sigma(name, each.layer, tags_of(each))
+            for name, each in zip(names, acquired, strict=True)
+        }
 
     def _move_sigmas(self, scratch: Path) -> None:
         if self._job.uncertainty:
@@ -187,7 +191,9 @@ class _SeriesRun:
             for path in sorted((scratch / "sigma").glob("[!.]*.tif")):
                 path.replace(target / path.name)
 
-    def _window(self, window: Window, writers: list[DateWriter], sigmas: dict[int, Any], composite: bool) -> None:
+    def _window(
+        self, window: Window, writers: list[DateWriter], sigmas: dict[int, SigmaWriter], composite: bool
+    ) -> None:
         """Read, restore and write one window of all dates."""
         scene = self._scene
         parts = shares(window, *scene.grid.shape, REGION_PX)
@@ -217,10 +223,10 @@ class _SeriesRun:
                 else:
                     writer.write(window, images[each.layer], gap[each.layer])
         for t, writer in sigmas.items():
-            writer.write(self._sigma(images[t], gap[t], sigma.get(t)), window)
+            writer.write(window, images[t], gap[t], sigma.get(t))
 
     def _copy(
-        self, window: Window, classes: list[np.ndarray], writers: list[DateWriter], sigmas: dict[int, Any]
+        self, window: Window, classes: list[np.ndarray], writers: list[DateWriter], sigmas: dict[int, SigmaWriter]
     ) -> None:
         """Write a window without gaps, date by date."""
         for t, found in zip(self._targets, classes, strict=True):
@@ -231,7 +237,7 @@ class _SeriesRun:
             image = None if plain else self._scene.readers[each.layer].read(window)
             writer.write(window, image, nothing)
             if each.layer in sigmas:
-                sigmas[each.layer].write(self._sigma(image, nothing, None), window)
+                sigmas[each.layer].write(window, image, nothing, None)
 
     def _restored_values(
         self, obs: Observation, fits: list[tuple[FittedSeries, np.ndarray]], inner: tuple[slice, slice],
@@ -256,12 +262,6 @@ class _SeriesRun:
             self._valid[t] += int((gap[t] | np.isfinite(images[t]).any(axis=0)).sum())
             if t in found:
                 self._restored[t] += int(np.isfinite(found[t]).all(axis=0).sum())
-
-    def _sigma(self, image: np.ndarray, gap: np.ndarray, sigma: np.ndarray | None) -> np.ndarray:
-        """Standard deviation float32 (C, H, W): zero where kept, NaN where unknown."""
-        out = np.where(np.isfinite(image), np.float32(0), np.float32(np.nan))
-        out[:, gap] = np.nan if sigma is None else sigma
-        return out
 
     def _composite(self, images: np.ndarray, gap: np.ndarray) -> np.ndarray:
         """All dates asked for as one (C, H, W)."""

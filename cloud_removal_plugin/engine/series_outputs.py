@@ -23,9 +23,7 @@ from ..raster.windows import Window
 from ..raster.writer import RasterWriter, to_stored, unify_nodata
 from .series_scene import SeriesScene
 from .series_settings import Wanted
-
-SIGMA_CONTENT = "standard deviation in reflectance"
-"""What the uncertainty of a series says of itself; that of one restored raster is in the units of that raster."""
+from .series_sigma import SigmaWriter
 
 STACK_NAME = "stack.vrt"
 
@@ -128,10 +126,10 @@ class DateWriter:
         known = gap & np.isfinite(reflectance).all(axis=0) if gap.any() else gap
         if known.any():
             stored = to_stored(reflectance[:, known], self.radiometry, raw.dtype, self.nodata)
-            by_role = dict(zip(self.radiometry.bands, self.radiometry.used_bands, strict=True))
-            for place, role in enumerate(self._scene.bands):
-                if role in by_role:
-                    raw[by_role[role] - 1][known] = stored[place]
+            for band in self.radiometry.used_bands:
+                place = reader.place_of(band)
+                if place is not None:
+                    raw[band - 1][known] = stored[place]
             if self.info.alpha:
                 raw[self.info.alpha - 1][known] = np.iinfo(raw.dtype).max if raw.dtype.kind in "iu" else 1
         self.writer.write(raw, window)
@@ -179,17 +177,9 @@ class SeriesOutputs:
         self._names.append(name)
         return writer
 
-    def add_sigma(self, name: str, tags: dict[str, str]) -> RasterWriter:
-        """Open a raster of standard deviations in reflectance; it is no part of the stack."""
-        bands = self._scene.bands
-        writer = RasterWriter(
-            str(self._scratch / name), self._scene.layers[0].info, self._scene.grid, dtype="float32", count=len(bands),
-            nodata=float("nan"), descriptions=[f"{band} standard deviation" for band in bands],
-            scales=[1.0] * len(bands), offsets=[0.0] * len(bands), tags={**tags, "CONTENT": SIGMA_CONTENT},
-            colorinterp=[],
-            band_tags=[{}] * len(bands),
-        )  # fmt: skip
-        return self._stack.enter_context(writer)
+    def add_sigma(self, name: str, layer: int, tags: dict[str, str]) -> SigmaWriter:
+        """Open a raster of an acquisition's standard deviations; it is no part of the stack."""
+        return SigmaWriter(self._stack, self._scratch / name, self._scene, layer, tags)
 
     def __enter__(self) -> SeriesOutputs:
         return self

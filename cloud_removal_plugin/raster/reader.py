@@ -77,6 +77,10 @@ class OpticalReader(OpenRaster):
         """An equal reader with a handle of its own, for another thread; of some ``bands`` only where given."""
         return OpticalReader(self.info, self.radiometry, self.grid, self.bands if bands is None else bands)
 
+    def place_of(self, band: int) -> int | None:
+        """The plane of :meth:`read` that a band of the file (from 1) fills; None where it fills none."""
+        return dict(zip(self._files, self._planes, strict=True)).get(band)
+
     def _resampling(self) -> Resampling:
         return self._placement.resampling("values")
 

@@ -78,7 +78,8 @@ def test_clear_pixels_stay_bit_for_bit_and_gaps_are_filled(season, tmp_path) -> 
         assert after[:, hidden].max() < 4000
         with rasterio.open(tmp_path / "sigma" / f"sigma_{day.replace('-', '')}.tif") as file:
             sigma = file.read()
-            assert file.tags()["CONTENT"] == "standard deviation in reflectance"
+            assert file.descriptions == tuple(f"{name} standard deviation" for name in NAMES)
+            assert file.tags()["CONTENT"] == "standard deviation in the numbers of the restored raster"
         assert (sigma[:, ~hidden] == 0).all()
         assert (sigma[:, hidden] > 0).all()
 

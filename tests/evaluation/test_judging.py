@@ -11,7 +11,7 @@ import rasterio
 from rasterio.transform import from_origin
 
 from cloud_removal_plugin.engine import judging
-from cloud_removal_plugin.engine.series_outputs import SIGMA_CONTENT
+from cloud_removal_plugin.engine.series_sigma import OLD_CONTENT, OLDEST_CONTENT, SIGMA_CONTENT, SUFFIX
 from cloud_removal_plugin.errors import CloudRemovalError
 from cloud_removal_plugin.evaluation import formulas, published
 from cloud_removal_plugin.evaluation.conventions import NAMES
@@ -140,20 +140,27 @@ def test_an_honest_uncertainty_covers_what_it_should(reference, disc, write, jud
     assert found["parts"]
 
 
-@pytest.mark.parametrize(("content", "unit"), [("", 10_000), (SIGMA_CONTENT, 1)])
-def test_the_uncertainty_of_a_series_is_in_reflectance(
-    reference, disc, write, judge, tmp_path, content: str, unit: float
+@pytest.mark.parametrize(
+    ("content", "unit", "order"),
+    [("", 10_000, 1), (SIGMA_CONTENT, 10_000, 1), (OLD_CONTENT, 1, 1), (OLD_CONTENT, 1, -1), (OLDEST_CONTENT, 1, -1)],
+)
+def test_the_uncertainty_of_a_series_counts_in_its_own_units(
+    reference, disc, write, judge, tmp_path, content: str, unit: float, order: int
 ) -> None:
-    """One restored raster announces in its own numbers, a series in reflectance; both cover the same."""
+    """In the numbers of the restored raster; earlier ones in reflectance, in the order of the first raster's bands."""
     rng = np.random.default_rng(6)
-    sigma = np.where(disc, 0.02, 0).astype(np.float32) + np.zeros_like(reference)
+    levels = np.array([0.005, 0.01, 0.02, 0.04], np.float32)[:, None, None]
+    sigma = np.where(disc, levels, 0).astype(np.float32) + np.zeros_like(reference)
     restored = write(reference + rng.normal(0, 1, sigma.shape) * sigma, "restored.tif")
-    announced = write(sigma * unit, "sigma.tif", "float32")
+    announced = write(sigma[::order] * unit, "sigma.tif", "float32")
     with rasterio.open(announced, "r+") as file:
+        file.descriptions = [name + SUFFIX for name in ("blue", "green", "red", "nir")[::order]]
         file.update_tags(CONTENT=content)
     figures = tmp_path / "figures.json"
     judge(restored, write(reference, "reference.tif"), sigma=announced, figures=figures)
-    assert json.loads(figures.read_text())["uncertainty"]["coverage"]["90"] == pytest.approx(0.9, abs=0.02)
+    found = json.loads(figures.read_text())["uncertainty"]
+    assert found["coverage"]["50"] == pytest.approx(0.5, abs=0.02)
+    assert found["coverage"]["90"] == pytest.approx(0.9, abs=0.02)
 
 
 def test_the_error_raster_is_the_difference(pair, judge, tmp_path) -> None:
