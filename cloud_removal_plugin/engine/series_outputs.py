@@ -86,12 +86,14 @@ class DateWriter:
         self.radiometry: Radiometry = like.radiometry
         self.raw = layer is not None and scene.readers[layer].same_grid
         used = [band - 1 for band in self.radiometry.used_bands]
+        self.masked = self.raw and self.info.mask_band
+        self._free = _extremes(np.dtype(self.info.dtype)) if self.masked else []
         own = {**(self.info.tags if self.raw else {}), **tags}
         nodata = next((self.info.nodata[b] for b in used if self.info.nodata[b] is not None), None)
         floating = np.dtype(self.info.dtype).kind == "f"
         self.nodata = nodata if nodata is not None else (float("nan") if floating else 0)
         if self.raw:
-            self.writer = RasterWriter(str(scratch / name), self.info, scene.grid, tags=own, mask=self.info.mask_band)
+            self.writer = RasterWriter(str(scratch / name), self.info, scene.grid, tags=own, mask=self.masked)
             self.nodata = self.writer.nodata
         else:
             self.writer = RasterWriter(
@@ -134,7 +136,22 @@ class DateWriter:
                 raw[self.info.alpha - 1][known] = np.iinfo(raw.dtype).max if raw.dtype.kind in "iu" else 1
         self.writer.write(raw, window)
         if outside is not None:
-            self.writer.write_mask(~outside | known, window)
+            valid = ~outside | known
+            self.writer.write_mask(valid, window)
+            self._free = [number for number in self._free if not ((raw == number) & valid).any()]
+
+    @property
+    def hole(self) -> float | None:
+        """What marks a hole where a mask band cannot: the nodata number, else one that no valid pixel has, or None."""
+        return self.nodata if self.nodata is not None or not self._free else self._free[0]
+
+
+def _extremes(dtype: np.dtype) -> list[float]:
+    """Numbers that pixels with data seldom have, the likeliest to be free first."""
+    if dtype.kind == "f":
+        return [float("nan")]
+    limits = np.iinfo(dtype)
+    return list(dict.fromkeys((0, limits.max, limits.min)))
 
 
 def names_of(wanted: Sequence[Wanted], prefix: str) -> list[str]:
@@ -219,7 +236,9 @@ class SeriesOutputs:
                 scale = info.scales[number - 1] if writer.raw else info.scales[writer.radiometry.used_bands[0] - 1]
                 offset = info.offsets[number - 1] if writer.raw else info.offsets[writer.radiometry.used_bands[0] - 1]
                 dtype = writer.writer.dtype.name
-                bands.append(VirtualBand(name, number, dtype, f"{when} {text}", writer.nodata, scale, offset))
+                told = f"{when} {text}"
+                masked = writer.masked and writer.hole is not None
+                bands.append(VirtualBand(name, number, dtype, told, writer.hole, scale, offset, masked))
         tags = {"CONTENT": "restored dates in ascending order, all bands of a date together"}
         write_vrt(self._scratch / STACK_NAME, self._scene.grid, bands, tags, relative=True)
 

@@ -24,7 +24,11 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class VirtualBand:
-    """One band of a virtual raster: where it comes from, and what is told of it."""
+    """One band of a virtual raster: where it comes from, and what is told of it.
+
+    With ``masked``, pixels that the source's mask band hides read as ``nodata``: QGIS shows no holes by mask bands of
+    a virtual raster.
+    """
 
     path: str
     band: int
@@ -33,6 +37,7 @@ class VirtualBand:
     nodata: float | None = None
     scale: float = 1.0
     offset: float = 0.0
+    masked: bool = False
 
 
 def write_vrt(path: Path, grid: Grid, bands: Sequence[VirtualBand], tags: dict[str, str], relative: bool) -> None:
@@ -57,9 +62,10 @@ def write_vrt(path: Path, grid: Grid, bands: Sequence[VirtualBand], tags: dict[s
         lines.append(f"<Description>{escape(band.description)}</Description>" if band.description else "")
         lines.append(f"<NoDataValue>{band.nodata!r}</NoDataValue>" if band.nodata is not None else "")
         lines.append(f"<Scale>{band.scale!r}</Scale><Offset>{band.offset!r}</Offset>")
+        kind, mask = ("ComplexSource", "<UseMaskBand>true</UseMaskBand>") if band.masked else ("SimpleSource", "")
         lines.append(
-            f'<SimpleSource><SourceFilename relativeToVRT="{int(relative)}">{escape(band.path)}</SourceFilename>'
-            f"<SourceBand>{band.band}</SourceBand><SrcRect {size}/><DstRect {size}/></SimpleSource></VRTRasterBand>"
+            f'<{kind}><SourceFilename relativeToVRT="{int(relative)}">{escape(band.path)}</SourceFilename>'
+            f"<SourceBand>{band.band}</SourceBand><SrcRect {size}/><DstRect {size}/>{mask}</{kind}></VRTRasterBand>"
         )
     lines.append("</VRTDataset>")
     try:

@@ -101,6 +101,36 @@ def test_pixels_that_a_mask_band_hides_stay_hidden(season, tmp_path) -> None:
             assert (file.read()[:, seen] < 5000).all()
 
 
+@pytest.mark.parametrize(
+    ("dtype", "taken", "hole"), [("uint16", False, 0), ("uint16", True, 65535), ("float32", 0, None)]
+)
+def test_the_stack_has_the_holes_of_every_date(season, tmp_path, dtype: str, taken: bool, hole: int | None) -> None:
+    """By a number that no valid pixel has: QGIS takes no holes from the mask bands of a virtual raster."""
+    images, masks = season()
+    for number, path in enumerate(images):
+        valid = np.ones((64, 48), bool)
+        valid[2 * number : 2 * number + 5, :6] = False
+        with rasterio.open(path) as file:
+            stored, profile = file.read(), file.profile
+        stored[1, 60, 2] = 0 if taken else 1
+        with rasterio.open(path, "w", **profile | {"dtype": dtype}) as file:
+            file.write((stored / 10_000 if dtype == "float32" else stored).astype(dtype))
+            file.descriptions = NAMES
+        with rasterio.open(path, "r+") as file:
+            file.write_mask(valid)
+    done(images, tmp_path, masks)
+    with rasterio.open(tmp_path / "out" / "stack.vrt") as stack:
+        assert all(number == hole if hole is not None else np.isnan(number) for number in stack.nodatavals)
+        for number, path in enumerate(images):
+            own = tmp_path / "out" / f"restored_{Path(path).stem[3:].replace('-', '')}.tif"
+            with rasterio.open(own) as file:
+                seen, values = file.dataset_mask() > 0, file.read()
+            assert 0 < (~seen).sum() <= 30
+            for band in range(4):
+                np.testing.assert_array_equal(stack.read_masks(4 * number + band + 1) > 0, seen)
+                np.testing.assert_array_equal(stack.read(4 * number + band + 1)[seen], values[band][seen])
+
+
 def test_the_stack_shows_all_dates_and_bands(season, tmp_path) -> None:
     images, masks = season(3)
     result = done(images, tmp_path, masks)
