@@ -8,6 +8,7 @@ layer loads (https://github.com/qgis/QGIS/issues/47533). So this module keeps th
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from qgis.core import (
     QgsContrastEnhancement,
     QgsGradientColorRamp,
     QgsGradientStop,
+    QgsLayerTreeLayer,
+    QgsLayerTreeNode,
     QgsMultiBandColorRenderer,
     QgsPalettedRasterRenderer,
     QgsProcessingContext,
@@ -169,17 +172,23 @@ def attach(context: QgsProcessingContext, path: str, style: Style | None, main: 
         details.layerSortKey = 1 if main else 0
     _PENDING[:] = [styler for styler in _PENDING if not styler.done]
     # Before QGIS 3.32 nobody can choose the order of outputs: there, what comes with the result is switched off
-    styler = Styler(style, visible=main or sortable)
+    styler = Styler(style, visible=main or sortable, covers=None if main else path)
     _PENDING.append(styler)
     details.setPostProcessor(styler)
 
 
 class Styler(QgsProcessingLayerPostProcessorInterface):
-    """Applies a style on the thread that owns the loaded layer."""
+    """Applies a style on the thread that owns the loaded layer.
 
-    def __init__(self, style: Style, visible: bool = True) -> None:
+    Args:
+        style: how it is to look.
+        visible: whether it is switched on.
+        covers: file of an output that comes with the result and must not cover it; None for the result itself.
+    """
+
+    def __init__(self, style: Style, visible: bool = True, covers: str | None = None) -> None:
         super().__init__()
-        self._style, self._visible = style, visible
+        self._style, self._visible, self.covers = style, visible, covers
         self.done = False
 
     def postProcessLayer(self, layer, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> None:
@@ -193,6 +202,30 @@ class Styler(QgsProcessingLayerPostProcessorInterface):
             node = project.layerTreeRoot().findLayer(layer.id()) if project else None
             if node is not None and not self._visible:
                 node.setItemVisibilityChecked(False)
+            if node is not None and self.covers is None:
+                _raise_above(node, {os.path.abspath(other.covers) for other in _PENDING if other.covers})
+
+
+def _raise_above(node: QgsLayerTreeLayer, files: set[str]) -> None:
+    """Move a layer above the layers of ``files`` that lie directly over it.
+
+    QGIS 3.32 to 3.44 puts the last of its sorted outputs on top where a group or nothing is selected, but lowest where
+    a layer is (processing/gui/Postprocessing.py), so the sort key alone does not say who covers whom.
+    """
+    parent = node.parent()
+    place = parent.children().index(node)
+    top = place
+    while top and _file_of(parent.children()[top - 1]) in files:
+        top -= 1
+    if top < place:
+        parent.insertChildNode(top, node.clone())
+        parent.removeChildNode(node)
+
+
+def _file_of(node: QgsLayerTreeNode) -> str:
+    """The raster behind a node of the layer tree; empty for groups and other layers."""
+    layer = node.layer() if isinstance(node, QgsLayerTreeLayer) else None
+    return os.path.abspath(layer.source()) if isinstance(layer, QgsRasterLayer) else ""
 
 
 _PENDING: list[Styler] = []

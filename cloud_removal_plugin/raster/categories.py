@@ -88,5 +88,5 @@ class CategoryReader(OpenRaster):
         known = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
         if self.info.nodata[0] is not None:
             known &= values != self.info.nodata[0]
-        out[inside.slices(window)] = np.where(known, values, UNKNOWN)
+        out[inside.slices(window)][known] = values[known]
         return out

@@ -160,7 +160,7 @@ def files_behind(path: str) -> tuple[str, ...]:
 
 def read_error(info: RasterInfo, error: Exception) -> InputError:
     """The sentence for a file that opens but whose pixels cannot be read."""
-    if info.driver == "VRT" and "No such file" in str(error):
+    if info.driver == "VRT" and "No such file" in _first_line(error):
         return InputError(
             f"Layer '{info.name}' is a VRT, and a file that it is made of is not there ({_first_line(error)}). Put the "
             "file back, or build the VRT again with whole paths."
@@ -183,7 +183,10 @@ def castable(nodata: float | None, dtype: np.dtype) -> float | int | None:
     return int(nodata)
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
+    """What went wrong first: rasterio 1.4 says "see previous exception" and chains GDAL's own words behind it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     text = str(error).strip().splitlines()
     return text[0][:160].rstrip(".") if text else type(error).__name__
 

@@ -250,7 +250,7 @@ def test_results_look_as_they_should(provider, engine, context, feedback, styled
     }  # fmt: skip
     assert clouds.classes()[0].color.alpha() == 0
     shown = [node.isVisible() for node in QgsProject.instance().layerTreeRoot().findLayers() if node.name() == "result"]
-    assert sorted(shown) == [False, False, True] or hasattr(QgsProcessingContext.LayerDetails, "layerSortKey")
+    assert sorted(shown) == [False, False, True] or hasattr(QgsProcessingContext.LayerDetails(), "layerSortKey")
 
 
 def test_attention_loads_as_a_ramp(provider, engine, context, feedback, cloudy: str) -> None:
@@ -367,3 +367,23 @@ def test_batch_of_two(provider, engine, feedback, cloudy: str, other: str, tmp_p
 def test_results_turn_into_json(provider, engine, context, feedback, cloudy: str) -> None:
     results, _ = run({"INPUT": cloudy}, context, feedback)
     assert json.loads(json.dumps(results))["EXPECTED_RMSE"] is None
+
+
+def test_the_result_is_raised_above_what_comes_with_it(cloudy: str, make_image) -> None:
+    """QGIS 3.32 and later puts sorted outputs upside down where a layer is selected."""
+    pixels = np.ones((1, 4, 4), np.uint8)
+    names = ("sigma", "clouds", "result")
+    made = [QgsRasterLayer(make_image(f"{name}.tif", pixels), name) for name in names]
+    other = QgsRasterLayer(cloudy, "other")
+    project = QgsProject()
+    for layer in (*made[::-1], other):
+        project.addMapLayer(layer, False)
+    root = project.layerTreeRoot()
+    for layer in (other, *made):
+        root.addLayer(layer)
+
+    styling._raise_above(root.findLayer(made[2].id()), {layer.source() for layer in made[:2]})
+
+    assert [node.name() for node in root.findLayers()] == ["other", "result", "sigma", "clouds"]
+    styling._raise_above(root.findLayer(made[2].id()), {layer.source() for layer in made[:2]})
+    assert [node.name() for node in root.findLayers()] == ["other", "result", "sigma", "clouds"]
