@@ -223,9 +223,9 @@ def skipping(folder: Path, count: int, method: str, across: int, patterns: dict[
     """
     size = across * WINDOW
     everywhere = synthetic.cloud(size, size, 0.5, 0)
-    stacks = {"all": synthetic.write_stack(_made(folder / "all"), size, everywhere)}
+    stacks = {"all": synthetic.write_stack(folder / "all", size, everywhere)}
     for name, cloudy in patterns.items():  # clear windows must show clear pixels
-        stacks[name] = synthetic.write_stack(_made(folder / name), size, _blocks(everywhere, cloudy))
+        stacks[name] = synthetic.write_stack(folder / name, size, _blocks(everywhere, cloudy))
     found = rounds(
         {
             name: lambda s=stack: run_quietly(restore_job(s, folder / "out.tif", method))
@@ -246,11 +246,6 @@ def skipping(folder: Path, count: int, method: str, across: int, patterns: dict[
         )
         rows.append(line("30 % / 100 % cloudy windows", ratio, f"<= {SKIP_GOAL:.2f}", ratio <= SKIP_GOAL, note))
     return "\n".join(rows)
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
 
 
 SKIPPED = (

@@ -106,6 +106,7 @@ def write_stack(
     folder: Path, size: int, target_mask: np.ndarray | None = None, dates: int = DATES, bands: int = BANDS
 ) -> Stack:
     """Write a series of ``dates`` rasters of ``size`` squared; the target is half cloudy unless a mask is given."""
+    folder.mkdir(exist_ok=True)
     content = tiles(dates, bands)
     rasters, masks = [], []
     for index in range(dates):

@@ -33,7 +33,7 @@ class Masks:
         self.notes: list[str] = []
         paths = {date: path for date, path in enumerate((job.cloud_mask, *job.other_masks)) if path}
         infos = [describe(path) for path in paths.values()]
-        for date, info, kind in zip(paths, infos, list(pool.map(recognise_mask, infos)), strict=True):
+        for date, info, kind in zip(paths, infos, pool.map(recognise_mask, infos), strict=True):
             reader = self._stack.enter_context(MaskReader(info, scene.grid, kind))
             self.notes += reader.notes
             self._given[date] = reader

@@ -146,8 +146,7 @@ class WindowEstimator:
             corrected += found.gauss
             members["gaussian"] = corrected
         for values in members.values():
-            for plane, low, high in zip(values, model.low, model.high, strict=True):
-                np.clip(plane, low, high, out=plane)
+            np.clip(values, model.low[:, None], model.high[:, None], out=values)
         return found, members
 
     def _with_networks(self, pixels: np.ndarray, around: np.ndarray) -> tuple[Estimates, np.ndarray]:

@@ -8,6 +8,7 @@ relaxations a level, which is enough for restoration (two relaxations cost 0.1 d
 from __future__ import annotations
 
 from concurrent.futures import Executor
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -35,37 +36,51 @@ def spread(values: np.ndarray, known: np.ndarray, pool: Executor | None = None) 
     """:func:`harmonic` with the K planes spread over the cores."""
     if pool is None or len(values) < 2:
         return harmonic(values, known)
-    levels = _pyramid(known)
+    pyramid = _pyramid(known)
     out = np.empty(values.shape, np.float32)
 
     def one(plane: int) -> None:
-        out[plane] = _continued(values[plane, None], known, levels, RELAXATIONS)[0]
+        out[plane] = _continued(values[plane, None], known, pyramid, RELAXATIONS)[0]
 
     list(pool.map(one, range(len(values))))
     return out
 
 
-def _pyramid(known: np.ndarray) -> list[np.ndarray]:
-    """Known share, at most 1, of every pixel and of every 2 x 2 block of the level before, float32 (h, w)."""
-    levels = [known.astype(np.float32)]
-    while max(levels[-1].shape) > 1 and not levels[-1].all():
-        levels.append(np.minimum(_mass(levels[-1]), 1))
-    return levels
+@dataclass(frozen=True)
+class _Level:
+    """What all planes share at one level: known share of its pixels, at most 1, and its sum over 2 x 2 blocks."""
+
+    weight: np.ndarray
+    mass: np.ndarray
+    given: np.ndarray
+    free: np.ndarray
 
 
-def _continued(values: np.ndarray, known: np.ndarray, levels: list[np.ndarray], relaxations: int) -> np.ndarray:
+def _pyramid(known: np.ndarray) -> tuple[list[_Level], bool]:
+    """Levels from the pixels upwards, and whether all is known at the one above them, where they end."""
+    levels, weight = [], known.astype(np.float32)
+    while max(weight.shape) > 1 and not weight.all():
+        mass, given = _mass(weight), weight > 0
+        levels.append(_Level(weight, mass, given, ~given))
+        weight = np.minimum(mass, 1)
+    return levels, bool(weight.all())
+
+
+def _continued(
+    values: np.ndarray, known: np.ndarray, pyramid: tuple[list[_Level], bool], relaxations: int
+) -> np.ndarray:
     """The planes (K, H, W), continued from coarse to fine."""
+    levels, whole = pyramid
     totals = [np.where(known, values, np.float32(0)).astype(np.float32, copy=False)]
-    for weight in levels[:-1]:
-        totals.append(_halve(totals[-1], weight))
+    for level in levels:
+        totals.append(_halve(totals[-1], level))
     solution = totals.pop()
-    if not levels[-1].all():
+    if not whole:
         solution = np.zeros_like(solution)
-    for weight in levels[-2::-1]:
-        given = weight > 0
-        solution = _double(solution, weight.shape)
-        np.copyto(solution, totals.pop(), where=given)
-        _relax(solution, ~given, relaxations)
+    for level in reversed(levels):
+        solution = _double(solution, level.weight.shape)
+        np.copyto(solution, totals.pop(), where=level.given)
+        _relax(solution, level.free, relaxations)
     return solution
 
 
@@ -84,13 +99,12 @@ def _mass(weight: np.ndarray) -> np.ndarray:
     return rows[:, ::2] + rows[:, 1::2]
 
 
-def _halve(total: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def _halve(total: np.ndarray, level: _Level) -> np.ndarray:
     """Known mean (K, h, w) of 2 x 2 blocks; 0 where nothing is known."""
-    mass = _mass(weight)
-    value = _even(total * weight)
+    value = _even(total * level.weight)
     value = value[:, ::2] + value[:, 1::2]
     value = value[:, :, ::2] + value[:, :, 1::2]
-    np.divide(value, mass, out=value, where=mass > 0)
+    np.divide(value, level.mass, out=value, where=level.mass > 0)
     return value
 
 
