@@ -4,7 +4,8 @@
     python -m benchmarks.accuracy --series ...       # whole series at once, see benchmarks.series
     python -m benchmarks.accuracy --direct ...       # methods alone, no files: for development
 
-DATA is the folder of scenes (see :mod:`benchmarks.scenes`) or any folder of dated GeoTIFFs on one grid.
+DATA is the folder of scenes (see :mod:`benchmarks.scenes`), any folder of dated GeoTIFFs on one grid, or one of
+WorldCereal cubes; sites without a set of their own are measured too unless --sets chooses.
 """
 
 from __future__ import annotations
@@ -165,6 +166,8 @@ def gather(data: Sequence[str], names: Sequence[str], count: int | None, seed: i
             found[code] = case_sets.cases(series, setting, shapes, seed + zlib.crc32(code.encode()) % 997, code)
         else:
             found.update(case_sets.load(folder, names, seed))
+            if list(names) == list(case_sets.SETTINGS):
+                found.update(case_sets.load_other_sites(folder, seed))
     # Every k-th case rather than the first ones, so that a short run still sees the whole year.
     return {
         name: [items[i] for i in np.unique(np.linspace(0, len(items) - 1, count or len(items)).round().astype(int))]
@@ -182,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         given.remove("--series")
         return series.main(given)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", nargs="*", help="folder of scenes, or folders of dated GeoTIFFs")
+    parser.add_argument("data", nargs="*", help="folders of scenes, of dated GeoTIFFs, or of WorldCereal cubes")
     known = [*case_sets.SETTINGS, *case_sets.EXTRA]
     parser.add_argument("--sets", nargs="*", default=list(case_sets.SETTINGS), choices=known)
     parser.add_argument("--cases", type=int, help="at most this many cases a set, spread over it")

@@ -82,6 +82,13 @@ EXTRA: dict[str, Setting] = {
 """Sets without a goal: the same scenes with or without radar, with mended masks (M), and two series of composites."""
 
 
+OTHER_SITE: dict[str, Setting] = {
+    "": Setting("", 13, screen=True),
+    "-30": Setting("", 13, apart=30, radar=True, screen=True),
+}
+"""What is measured of a WorldCereal site without a set of its own: all dates, and with radar none within 30 days."""
+
+
 @dataclass(frozen=True)
 class Case:
     """One scene to restore whose answer is known.
@@ -209,7 +216,7 @@ def cases(
         return []
     if len(possible) > setting.count:
         possible = [possible[i] for i in np.linspace(0, len(possible) - 1, setting.count).round().astype(int)]
-    key = zlib.crc32((code or series.name).rstrip("MRO0123456789").encode())
+    key = zlib.crc32((code or series.name).rstrip("MRO-0123456789").encode())
     made = []
     for number in range(setting.count):
         index = possible[number % len(possible)]
@@ -269,6 +276,15 @@ def load(root: Path | None = None, names: Sequence[str] = tuple(SETTINGS), seed:
             shapes = scenes.cloud_shapes(root)
         found[name] = cases(places[setting.place], setting, shapes or (), seed, name)
     return found
+
+
+def load_other_sites(root: Path, seed: int = 0) -> dict[str, list[Case]]:
+    """Cases of the WorldCereal sites in a folder that no named set is about."""
+    return {
+        name + ending: cases(series, setting, (), seed, name + ending)
+        for name, series in scenes.other_sites(root).items()
+        for ending, setting in OTHER_SITE.items()
+    }
 
 
 def linear(observation: Observation) -> np.ndarray:

@@ -196,6 +196,24 @@ def worldcereal(folder: Path, site: str, name: str) -> Series:
     )  # fmt: skip
 
 
+_KNOWN_SITES = ("00002806639B424A", "2021_TZA_COPERNICUS-GEOGLAM_POLY_1101950")
+
+
+def other_sites(root: Path) -> dict[str, Series]:
+    """WorldCereal cubes of places that have no set of their own, by the last six characters of their site.
+
+    Args:
+        root: a folder of scenes, or of such cubes.
+    """
+    folder = root / "worldcereal_s1s2_ts"
+    folder = folder if folder.exists() else root
+    found = (
+        re.fullmatch(r"S2_L2A_20m_(.+)_\d{5}_[\d-]+_[\d-]+\.nc", path.name) for path in sorted(folder.glob("*.nc"))
+    )
+    sites = [name[1] for name in found if name and name[1] not in _KNOWN_SITES]
+    return {site[-6:]: worldcereal(folder, site, site[-6:]) for site in sites}
+
+
 def composites(path: Path, names: dict[str, str], radar: tuple[str, str], name: str) -> Series:
     """Monthly or ten-day composites: ``names`` maps NetCDF variables to ESA bands, ``radar`` is (VV, VH).
 
@@ -239,12 +257,12 @@ def california(root: Path) -> Series:
 
 def flanders(root: Path) -> Series:
     """118 Sentinel-2 dates of 64 x 64 at 10 m with SCL and radar."""
-    return worldcereal(root / "worldcereal_s1s2_ts", "00002806639B424A", "flanders")
+    return worldcereal(root / "worldcereal_s1s2_ts", _KNOWN_SITES[0], "flanders")
 
 
 def tanzania(root: Path) -> Series:
     """136 Sentinel-2 dates of 32 x 32 at 20 m (six bands) with SCL and radar."""
-    return worldcereal(root / "worldcereal_s1s2_ts", "2021_TZA", "tanzania")
+    return worldcereal(root / "worldcereal_s1s2_ts", _KNOWN_SITES[1], "tanzania")
 
 
 def belgium(root: Path) -> Series:

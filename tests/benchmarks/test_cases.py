@@ -132,3 +132,18 @@ def test_masks_are_continued_and_never_enlarged() -> None:
     assert found.sum() >= 12
     assert not (found[1:] & found[:-1]).any()
     assert not (found[:, 1:] & found[:, :-1]).any()
+
+
+def test_cubes_of_another_site_make_sets_of_their_own(data_root: Path, tmp_path: Path) -> None:
+    source = data_root / "worldcereal_s1s2_ts"
+    if not source.exists():
+        pytest.skip("needs the scenes of worldcereal_s1s2_ts")
+    assert cases.load_other_sites(data_root) == {}, "its two sites have sets of their own"
+    for path in source.glob("*00002806639B424A*.nc"):
+        (tmp_path / path.name.replace("00002806639B424A", "0000ABCDEF123456")).symlink_to(path)
+    found = cases.load_other_sites(tmp_path)
+    assert list(found) == ["123456", "123456-30"]
+    every, apart = found["123456"][0], found["123456-30"][0]
+    assert every.truth.shape == apart.truth.shape == (10, 64, 64)
+    assert every.observation.radar is None and apart.observation.radar is not None
+    assert (np.abs(apart.observation.days[1:]) > 30).all()
