@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 import numpy as np
 from scipy import ndimage
 
+from .cores import on_cores
 from .frame import Frame, Plan
 from .membrane import harmonic
 
@@ -37,8 +38,7 @@ def context(frame: Frame, plan: Plan, axis: np.ndarray, pixels: np.ndarray, pool
     dates = len(plan.days)
     if not dates:
         return np.zeros((PER_COMPONENT * len(axis), len(pixels)), np.float32)
-    run = map if pool is None else pool.map
-    images = list(run(lambda date: _projected(axis, frame.blocks[date]), range(dates)))
+    images = on_cores(lambda date: _projected(axis, frame.blocks[date]), range(dates), pool)
     order = sorted(range(dates), key=lambda d: -abs(plan.days[d]))
     before_age = np.full(frame.size, np.inf, np.float32)
     after_age = np.full(frame.size, np.inf, np.float32)
@@ -62,7 +62,7 @@ def context(frame: Frame, plan: Plan, axis: np.ndarray, pixels: np.ndarray, pool
         middle = before + share * (after - before)
         return _features(*(image.reshape(frame.shape) for image in (before, after, middle)), pixels)
 
-    return np.concatenate(list(run(component, range(len(axis)))))
+    return np.concatenate(on_cores(component, range(len(axis)), pool))
 
 
 def _projected(axis: np.ndarray, image: np.ndarray) -> np.ndarray:

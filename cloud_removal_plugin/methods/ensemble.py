@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import Cancelled, InputError
 from ..observation import Observation, Restoration
 from .context import axes
+from .cores import on_cores
 from .covered import fit_covered
 from .dates import choose
 from .estimate import Estimates, Head, arranged
@@ -127,8 +128,7 @@ class FittedEnsemble:
             else:
                 flat_sigma[:, pixels] = np.nan
 
-        starts = range(0, len(inside), CHUNK)
-        list(map(finish, starts) if pool is None else pool.map(finish, starts))
+        on_cores(finish, range(0, len(inside), CHUNK), pool)
         return Restoration(out, sigma)
 
     def _deviation(self, features: list[np.ndarray], far: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .cores import on_cores
 from .frame import Frame, Plan
 from .gaussian import BlockGaussian
 from .interpolation import after_share, ages, neighbours
@@ -154,7 +155,7 @@ def evaluate(
             _one_pattern(frame, pixels[where], where, pattern, gaussian, plan, head, finish, out)
 
     jobs = _pack([(code, slice(where[0], where[-1] + 1)) for code, where in groups(codes, BATCH)])
-    list(map(job, jobs) if pool is None else pool.map(job, jobs))
+    on_cores(job, jobs, pool)
     return out
 
 
@@ -172,8 +173,7 @@ def teach(
         places: Places = slice(where[0], where[-1] + 1) if where[-1] - where[0] + 1 == len(where) else where
         gauss[:, places], extra[:, places] = both[: plan.bands], both[plan.bands :]
 
-    jobs = groups(codes, BATCH)
-    list(map(job, jobs) if pool is None else pool.map(job, jobs))
+    on_cores(job, groups(codes, BATCH), pool)
     return Taught(gauss, extra)
 
 

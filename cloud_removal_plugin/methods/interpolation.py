@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..observation import Observation, Restoration
+from .cores import on_cores
 from .folds import lattice_step, simulate
 from .protocol import Needs, Report
 from .sigma import SigmaModel, fit_sigma, log_size, overall
@@ -207,7 +208,7 @@ class FittedInterpolation:
             out[:, chunk] = estimate
 
         chunks = [pixels[start : start + CHUNK] for start in range(0, len(pixels), CHUNK)]
-        list(map(part, chunks) if pool is None else pool.map(part, chunks))
+        on_cores(part, chunks, pool)
         shape = (bands, height, width)
         return Restoration(out.reshape(shape), sigma.reshape(shape))
 

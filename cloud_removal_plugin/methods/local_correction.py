@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 
 import numpy as np
 
+from .cores import on_cores
 from .gaussian import BlockGaussian
 
 TILE = 64
@@ -110,8 +111,7 @@ class LocalRidge:
         def some(start: int) -> np.ndarray:
             return self._solved(known, len(components), edges, start, penalty)
 
-        starts = range(0, self.grid[0] + 1, TOGETHER)
-        self.coefficients = np.concatenate(list(map(some, starts) if pool is None else pool.map(some, starts)))
+        self.coefficients = np.concatenate(on_cores(some, range(0, self.grid[0] + 1, TOGETHER), pool))
 
     def _solved(self, known: np.ndarray, many: int, edges: np.ndarray, start: int, penalty: np.float32) -> np.ndarray:
         """Coefficients (tiles, tiles across, C, T) of some lines of tiles; the moments of all would fill the memory."""
@@ -163,8 +163,7 @@ class LocalRidge:
                 given = np.take(components, where, axis=1)
                 out[:, where] = self._line(line, start - start[0], rows[where], cols[where], given)
 
-        lines = range(self.grid[0])
-        list(map(one, lines) if pool is None else pool.map(one, lines))
+        on_cores(one, range(self.grid[0]), pool)
         return out
 
     def _line(

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .cores import on_cores
+
 RELAXATIONS = 4
 """Jacobi sweeps at each level."""
 _PLANE = 1 << 16
@@ -34,15 +36,13 @@ def harmonic(values: np.ndarray, known: np.ndarray, relaxations: int = RELAXATIO
 
 def spread(values: np.ndarray, known: np.ndarray, pool: Executor | None = None) -> np.ndarray:
     """:func:`harmonic` with the K planes spread over the cores."""
-    if pool is None or len(values) < 2:
-        return harmonic(values, known)
     pyramid = _pyramid(known)
     out = np.empty(values.shape, np.float32)
 
     def one(plane: int) -> None:
         out[plane] = _continued(values[plane, None], known, pyramid, RELAXATIONS)[0]
 
-    list(pool.map(one, range(len(values))))
+    on_cores(one, range(len(values)), pool)
     return out
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .cores import on_cores
+
 UNITS, WIDE_UNITS = 64, 128
 BATCH = 512
 STEPS, WIDE_STEPS = (300, 500), 3_000
@@ -106,7 +108,7 @@ def train(
         raw = (w1, b1 - w1 @ mean, w2.T, b2, w3.T * size[:, None], b3 * size)
         return Network(*(np.ascontiguousarray(a, np.float32) for a in raw))
 
-    return list(map(one, range(len(blind))) if pool is None else pool.map(one, range(len(blind))))
+    return on_cores(one, range(len(blind)), pool)
 
 
 def _layout(inputs: int, units: int, outputs: int) -> list[tuple[int, ...]]:

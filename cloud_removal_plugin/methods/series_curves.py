@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import Cancelled, InputError
 from ..observation import HIDDEN_FROM, Observation, Restoration
 from . import harmonic, whittaker
+from .cores import on_cores
 from .protocol import Report
 from .sigma import overall
 from .visible import fill_linear
@@ -75,8 +76,7 @@ class FittedCurve:
                 mine = gap[date, here]
                 found[date][:, here[mine]] = course[date][:, mine]
 
-        starts = range(0, len(pixels), CHUNK)
-        list(map(part, starts) if pool is None else pool.map(part, starts))
+        on_cores(part, range(0, len(pixels), CHUNK), pool)
         for date in dates:
             image = found.pop(date).reshape(bands, height, width)
             sigma = np.where(np.isfinite(image), self.rmse[date][:, None, None], np.float32(np.nan))

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.linalg import lapack
 
+from .cores import on_cores
 from .estimate import BATCH, least_group
 from .gaussian import NOISES, ROUNDS, START_NOISE, BlockGaussian, fit_gaussian, rows_of
 from .local_correction import COMPONENTS
@@ -222,8 +223,7 @@ def estimate(
         for lens in lenses:
             lens.look(found.fill, found.rows, x, told)
 
-    jobs = groups(codes, BATCH)
-    list(map(one, jobs) if pool is None else pool.map(one, jobs))
+    on_cores(one, groups(codes, BATCH), pool)
     return out
 
 
@@ -271,8 +271,6 @@ def _lattice(shape: tuple[int, int], step: int) -> np.ndarray:
 
 def fit_models(sample: Sample, plan: BlockPlan, pool: Executor | None) -> tuple[SeriesGaussian, list[SeriesGaussian]]:
     """The region's model and one for each simulated gap, which never saw that gap's pixels on any date."""
-    run = map if pool is None else pool.map
-
     first = fit_gaussian(sample.values[:, :EM_SAMPLES], sample.codes[:EM_SAMPLES], plan.sizes, START_NOISE, ROUNDS)
 
     def fit_blind(number: int) -> BlockGaussian:
@@ -280,7 +278,7 @@ def fit_models(sample: Sample, plan: BlockPlan, pool: Executor | None) -> tuple[
         return fit_gaussian(seen, codes, plan.sizes, START_NOISE, FOLD_ROUNDS, (first.mean, first.cov))
 
     numbers = [k for k in range(3) if (sample.fold == k).sum() >= 10 and (sample.fold != k).sum() >= 10]
-    blind = list(run(fit_blind, numbers))
+    blind = on_cores(fit_blind, numbers, pool)
     noise = _best_noise(blind[0], sample, numbers[0], plan) if blind else NOISES[2]
     return _finished(first, plan, noise), [_finished(model, plan, noise) for model in blind]
 

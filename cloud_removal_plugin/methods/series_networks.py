@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .cores import on_cores
 from .networks import CLIP, DECAY, MANY, WIDE_UNITS, Network, _cycle
 
 UNITS = 96
@@ -80,7 +81,7 @@ def train_shared(
         return _trunk(groups[group], number, (*seed, 100 + number, group), check, thorough)
 
     jobs = [(number, group) for number in numbers for group in range(len(groups))]
-    found = dict(zip(jobs, map(one, jobs) if pool is None else pool.map(one, jobs), strict=True))
+    found = dict(zip(jobs, on_cores(one, jobs, pool), strict=True))
     return [[net for group in range(len(groups)) for net in found[number, group]] for number in numbers]
 
 

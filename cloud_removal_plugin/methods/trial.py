@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .context import context
+from .cores import on_cores
 from .estimate import Estimates, Head, evaluate, teach
 from .frame import Frame, Plan, ring
 from .gaussian import NOISES, ROUNDS, START_NOISE, BlockGaussian, fit_gaussian
@@ -61,7 +62,6 @@ class FoldPart:
 
 def fit_gaussians(sample: Sample, plan: Plan, pool: Executor | None) -> tuple[BlockGaussian, list[BlockGaussian]]:
     """The region's Gaussian and one for each simulated gap that never saw it; noise by the first gap."""
-    run = map if pool is None else pool.map
     numbers = [k for k in range(3) if (sample.fold == k).sum() >= 10]
     start = None
 
@@ -78,8 +78,9 @@ def fit_gaussians(sample: Sample, plan: Plan, pool: Executor | None) -> tuple[Bl
     noise = min(NOISES, key=lambda noise: _score(tried.with_noise(noise), sample, rows))
     others = [(k, noise, WARM_ROUNDS) for k in numbers[1:]]
     if noise == START_NOISE:
-        return first, [tried, *run(fit, others)]
-    whole, *blind = run(fit, [(NONE, noise, WARM_ROUNDS), (numbers[0], noise, WARM_ROUNDS), *others])
+        return first, [tried, *on_cores(fit, others, pool)]
+    again = [(NONE, noise, WARM_ROUNDS), (numbers[0], noise, WARM_ROUNDS)]
+    whole, *blind = on_cores(fit, [*again, *others], pool)
     return whole, blind
 
 
@@ -269,7 +270,7 @@ def run_trial(
     def one(index: int) -> tuple[np.ndarray, ...]:
         return _tried(parts[index], frames[parts[index].frame], names, bounds, step, kept[index])
 
-    found = list(map(one, range(len(parts))) if pool is None else pool.map(one, range(len(parts))))
+    found = on_cores(one, range(len(parts)), pool)
     return Trial(names, *(np.concatenate(column, axis=-1) for column in zip(*found, strict=True)))
 
 
