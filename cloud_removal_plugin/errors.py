@@ -37,3 +37,17 @@ class WorkerError(CloudRemovalError):
 
 class Cancelled(Exception):
     """The analyst cancelled the job. Not an error: nothing was written, nothing is wrong."""
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """What went wrong first: rasterio 1.4 says "see previous exception" and chains GDAL's own words behind it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of its root cause, to be put in brackets; at most 160 characters."""
+    error = root_cause(error)
+    text = str(error).strip().splitlines()
+    return text[0][:160].rstrip(".") if text else type(error).__name__

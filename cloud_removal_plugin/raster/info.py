@@ -16,7 +16,7 @@ import rasterio
 from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from ..errors import GridError, InputError
+from ..errors import GridError, InputError, first_line
 from .grid import Transform
 from .vrt import names_by_file
 
@@ -142,7 +142,7 @@ def open_dataset(path: str) -> rasterio.DatasetReader:
         return rasterio.open(path, sharing=False)
     except (RasterioError, OSError, ValueError) as error:
         raise InputError(
-            f"Layer '{Path(path).name or path}' cannot be read as a raster ({_first_line(error)}). "
+            f"Layer '{Path(path).name or path}' cannot be read as a raster ({first_line(error)}). "
             "Check that the file is complete and that QGIS can open it."
         ) from error
 
@@ -160,13 +160,13 @@ def files_behind(path: str) -> tuple[str, ...]:
 
 def read_error(info: RasterInfo, error: Exception) -> InputError:
     """The sentence for a file that opens but whose pixels cannot be read."""
-    if info.driver == "VRT" and "No such file" in _first_line(error):
+    if info.driver == "VRT" and "No such file" in first_line(error):
         return InputError(
-            f"Layer '{info.name}' is a VRT, and a file that it is made of is not there ({_first_line(error)}). Put the "
+            f"Layer '{info.name}' is a VRT, and a file that it is made of is not there ({first_line(error)}). Put the "
             "file back, or build the VRT again with whole paths."
         )
     return InputError(
-        f"Layer '{info.name}' is damaged: its pixels cannot be read ({_first_line(error)}). "
+        f"Layer '{info.name}' is damaged: its pixels cannot be read ({first_line(error)}). "
         "Fetch or export the file again."
     )
 
@@ -181,14 +181,6 @@ def castable(nodata: float | None, dtype: np.dtype) -> float | int | None:
     if not np.isfinite(nodata) or nodata != int(nodata) or not limits.min <= nodata <= limits.max:
         return None
     return int(nodata)
-
-
-def _first_line(error: BaseException) -> str:
-    """What went wrong first: rasterio 1.4 says "see previous exception" and chains GDAL's own words behind it."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    text = str(error).strip().splitlines()
-    return text[0][:160].rstrip(".") if text else type(error).__name__
 
 
 def describe(path: str) -> RasterInfo:

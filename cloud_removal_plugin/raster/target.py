@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 
-from ..errors import OutputError
+from ..errors import OutputError, first_line, root_cause
 
 EXTENSIONS = (".tif", ".tiff")
 
@@ -84,8 +84,8 @@ def _same_file(one: str, other: str) -> bool:
 
 def failure(name: str, folder: str, error: BaseException) -> OutputError:
     """The sentence for whatever went wrong while writing ``name``."""
-    code = getattr(error, "errno", None)
-    text = str(error)
+    error = root_cause(error)
+    code, text = getattr(error, "errno", None), str(error)
     full = code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text or "quota" in text.lower()
     refused = isinstance(error, PermissionError) or code == errno.EROFS  # such a disk may have no room to show either
     if full or (free_bytes(folder) < LEAST_FREE_BYTES and not refused):
@@ -97,8 +97,7 @@ def failure(name: str, folder: str, error: BaseException) -> OutputError:
             f"'{name}' cannot be written to '{folder}': permission denied, or the file is open in another program. "
             "Close it or choose another folder."
         )
-    first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
-    return OutputError(f"'{name}' cannot be written to '{folder}' ({first}). Choose another folder.")
+    return OutputError(f"'{name}' cannot be written to '{folder}' ({first_line(error)}). Choose another folder.")
 
 
 def free_bytes(folder: str) -> int:

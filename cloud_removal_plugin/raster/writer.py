@@ -296,7 +296,7 @@ class RasterWriter:
         try:
             self._dataset.write(pixels, indexes=indexes, window=place)
         except (RasterioError, OSError) as error:
-            raise failure(self._name, self._folder, error.__cause__ or error) from error
+            raise failure(self._name, self._folder, error) from error
 
     def write_mask(self, valid: np.ndarray, window: Window) -> None:
         """Write which pixels (bool (H, W), True = data) of a window hold data; needs ``mask``.
@@ -311,7 +311,7 @@ class RasterWriter:
             with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
                 self._dataset.write_mask(valid, window=place)
         except (RasterioError, OSError) as error:
-            raise failure(self._name, self._folder, error.__cause__ or error) from error
+            raise failure(self._name, self._folder, error) from error
 
     def finish(self) -> None:
         """Close the file, check that it is whole, and move it to its target.

@@ -317,3 +317,13 @@ def test_a_disk_that_forbids_writing_is_not_called_full(tmp_path, monkeypatch):
     for error in (PermissionError(errno.EACCES, "denied"), OSError(errno.EROFS, "read-only")):
         assert "permission denied" in str(target_module.failure("o.tif", str(tmp_path), error))
     assert "is full" in str(target_module.failure("o.tif", str(tmp_path), OSError("write failed")))
+
+
+@pytest.mark.parametrize(
+    ("first", "says"),
+    [(OSError(errno.ENOSPC, "No space left"), "is full"), (RuntimeError("block 3: refused.\nmore"), "(block 3: refused)")],
+)  # fmt: skip
+def test_a_failure_tells_what_went_wrong_first_however_often_it_was_chained(tmp_path, first, says):
+    middle, last = RuntimeError("Write failed. See previous exception for details."), OSError("Read or write failed.")
+    middle.__cause__, last.__cause__ = first, middle
+    assert says in str(target_module.failure("out.tif", str(tmp_path), last))
