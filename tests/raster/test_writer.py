@@ -321,8 +321,11 @@ def test_a_disk_that_forbids_writing_is_not_called_full(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("first", "says"),
-    [(OSError(errno.ENOSPC, "No space left"), "is full"), (RuntimeError("block 3: refused.\nmore"), "(block 3: refused)")],
-)  # fmt: skip
+    [
+        (OSError(errno.ENOSPC, "No space left"), "is full"),
+        (RuntimeError("block 3: refused.\nmore"), "(block 3: refused)"),
+    ],
+)
 def test_a_failure_tells_what_went_wrong_first_however_often_it_was_chained(tmp_path, first, says):
     middle, last = RuntimeError("Write failed. See previous exception for details."), OSError("Read or write failed.")
     middle.__cause__, last.__cause__ = first, middle
