@@ -69,7 +69,7 @@ def run(job: Job, report: Report, cancelled: Cancel, log: Log) -> Result:
     cache = min(BLOCK_CACHE_MB, max(budget // 8, 32)) * 2**20  # rasterio hands GDAL bytes, whatever GDAL's text says
     with (
         single_threaded(),
-        rasterio.Env(GDAL_CACHEMAX=cache, GDAL_PAM_ENABLED="NO"),
+        rasterio.Env(GDAL_CACHEMAX=cache),
         pool() as threads,
     ):
         door: dict[str, Any] = {"threads": threads, "report": report, "cancelled": cancelled, "log": log}

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def units(crs_wkt: str) -> tuple[bool, float]:
-    """(whether the CRS counts in degrees, metres per unit of a projected CRS); no CRS counts as metres."""
+    """(whether the CRS counts in degrees, metres per unit of any other CRS); no CRS counts as metres."""
     if not crs_wkt:
         return False, 1.0
     crs = CRS.from_wkt(crs_wkt)
     if crs.is_geographic:
         return True, 1.0
-    return False, float(crs.linear_units_factor[1])
+    return False, float(crs.units_factor[1])  # also of a local (engineering) CRS, which is not "projected"
 
 
 def grid_of(info: RasterInfo) -> Grid:

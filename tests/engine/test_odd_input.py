@@ -316,3 +316,34 @@ def test_guesses_are_warnings_and_say_so_once(make_job, do, changed, make_series
     assert [text for text in warned if text.startswith("no acquisition date was found")]
     assert len([text for text in warned if "an unknown product" in text]) == 1
     assert not [text for level, text in do.log if level == "info" and "an unknown product" in text]
+
+
+def test_a_side_file_tells_where_the_holes_are(make_series, make_job, do) -> None:
+    """What QGIS and GDAL keep in .aux.xml beside a raster counts, and reading writes no such file."""
+    series = make_series()
+    hole = np.zeros(SHAPE, bool)
+    hole[44:52, 30:38] = True
+    for path in (series.target, *series.others[1:]):
+        with rasterio.open(path, "r+") as file:
+            numbers = file.read()
+            numbers[:, hole] = 55_537
+            file.write(numbers)
+        bands = "".join(
+            f'<PAMRasterBand band="{band}"><NoDataValue>55537</NoDataValue></PAMRasterBand>' for band in range(1, 5)
+        )
+        path.with_name(f"{path.name}.aux.xml").write_text(f"<PAMDataset>{bands}</PAMDataset>", encoding="utf-8")
+    before = {path for path in series.target.parent.iterdir() if path.suffix == ".xml"}
+    result = do(make_job(series))
+    with rasterio.open(result.output) as file:
+        assert file.nodata == 55_537
+        assert np.abs(file.read().astype(float) - series.truth)[:, series.cloud].mean() < 60
+    assert {path for path in series.target.parent.iterdir() if path.suffix == ".xml"} == before
+
+
+def test_a_local_crs_in_feet(make_series, make_job, do) -> None:
+    """An engineering CRS is neither geographic nor projected; its unit counts all the same."""
+    series = make_series(crs='LOCAL_CS["site",UNIT["US survey foot",0.304800609601219]]')
+    result = do(make_job(series))
+    assert any("pixels of 3.048 m" in text for _, text in do.log)
+    with rasterio.open(result.output) as file, rasterio.open(series.target) as before:
+        assert file.crs == before.crs
