@@ -11,7 +11,7 @@ import pytest
 from cloud_removal_plugin.bands import SENTINEL2_L1C
 from cloud_removal_plugin.clouds import s2cloudless, score, toolbox
 from cloud_removal_plugin.raster import quality
-from tests.models.golden_files import Case
+from tests.models.golden_files import Case, only_known
 from tests.models.golden_inputs import DN, WHOLE, WINDOW, kind_in, real_patch
 
 VARIANTS = {"dsen2": score.DSEN2CR, "unc": score.TOOLBOX}
@@ -133,8 +133,9 @@ QA_TABLES = {
 
 def run_qa_tables(case: Case) -> None:
     """Every bit field of every vector, and what the classes make of it."""
-    vectors = {name: rows for name, rows in case.meta.items() if isinstance(rows, list)}
+    vectors = {name: rows for name, rows in case.meta.items() if isinstance(rows, (list, dict)) and name != "tolerance"}
     assert vectors
+    only_known(vectors, QA_TABLES, "the list of tables")
     for name, rows in vectors.items():
         assert rows
         QA_TABLES[name](rows)

@@ -41,6 +41,7 @@ def _metrics_inputs(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray | No
     x, meta = images(case, "x"), case.meta
     if "pred" in x:
         return x["pred"], x["target"], x.get("cloudy")
+    assert meta.get("target", "cloudfree") == "cloudfree", "the truth is the clear patch"
     window = meta.get(WINDOW, WHOLE)
     clear, cloudy = (real_patch(kind, meta["sample"], window) for kind in ("s2_cloudfree", "s2_cloudy"))
     truth, hidden = np.clip(clear, 0, 1), np.clip(cloudy, 0, 1)
@@ -82,7 +83,14 @@ def run_metrics(case: Case) -> None:
         batch = [5 * part[None].astype(np.float64) for part in (estimate, truth, np.clip(cloudy, 0, 1))]
         keras = published.dsen2cr(*batch, mask[None].astype(np.float64))
         found |= {f"keras_{name}": value for name, value in keras.items()}
-    compare_values(case, found, meta["values"])
+    compare_values(case, found, _expected_values(case))
+
+
+def _expected_values(case: Case) -> dict[str, float | None]:
+    """By name in the json, or a row of numbers in the order that it names."""
+    row = images(case, "y").get("values", np.zeros(0))
+    named = dict(zip(case.meta.get("values_order", ()), row.tolist(), strict=False))
+    return {**named, **case.meta.get("values", {})}
 
 
 def run_dsen2cr_metrics(case: Case) -> None:
@@ -126,7 +134,8 @@ def run_utilise_metrics(case: Case) -> None:
 def run_calibration(case: Case) -> None:
     x = images(case, "x")
     expected = images(case, "y")
-    bins = 100 // int(numbers(r"percent=#", case.meta["what"])[0]) if "percent=" in case.says("what") else 20
+    said = case.says("what", "note")
+    bins = 100 // int(numbers(r"percent=#", said)[0]) if "percent=" in said else 20
     found: dict[str, object] = {}
     for name, absolute in (("l2", False), ("l1", True)):
         found[f"uce_{name}"], found[f"auce_{name}"] = calibration.uce_auce(x["var"], x["err"], bins, absolute)

@@ -16,7 +16,7 @@ from cloud_removal_plugin.clouds import simulated_gaps
 from cloud_removal_plugin.methods import visible
 from cloud_removal_plugin.models.utilise import next_window
 from cloud_removal_plugin.models.utilise_positions import positions
-from tests.models.golden_files import Case, compare
+from tests.models.golden_files import Case, compare, only_known
 
 
 def _arrays(case: Case) -> dict[str, np.ndarray]:
@@ -59,22 +59,29 @@ def _laid_over(case: Case, masks: np.ndarray) -> np.ndarray:
     return simulated_gaps.overlay(np.zeros_like(masks), dict(zip(frames, masks, strict=False)))
 
 
+def _fill_value(case: Case) -> float:
+    """The constant that hides pixels: a field, "fill 1" in the notes, or 1."""
+    said = re.search(r"\bfill (-?[\d.]*\d)", case.says("notes"))
+    return float(case.meta.get("fill_value", said[1] if said else 1))
+
+
 def run_mask_filling(case: Case) -> None:
     x = _arrays(case)
+    value = _fill_value(case)
     frames, masks = x["seq"], x["masks"]
     grown = simulated_gaps.dilated(masks)
     laid = _laid_over(case, masks)
     compare(
         case,
         {
-            "fill_value": simulated_gaps.filled(frames, masks),
+            "fill_value": simulated_gaps.filled(frames, masks, value),
             "mean": simulated_gaps.filled_with_mean(frames, masks, x["mask_valid"]),
             "white_noise": simulated_gaps.filled_with_noise(frames, masks, x["noise"]),
             "dilated_masks": grown,
-            "dilated_fill": simulated_gaps.filled(frames, grown),
+            "dilated_fill": simulated_gaps.filled(frames, grown, value),
             "dilated_twice": simulated_gaps.dilated(masks, 2),
             "overlay_masks": laid,
-            "overlay": simulated_gaps.filled(frames, laid),
+            "overlay": simulated_gaps.filled(frames, laid, value),
         },
     )
 
@@ -92,10 +99,18 @@ class PublishedDraws:
         return self._frames.choice(a, size, replace=replace)
 
 
+MOVE = ("t_start", "t_max", "window", "cloud_coverage", "new_start", "new_end")
+SAMPLING = (
+    "n_frames", "ratio_masked_frames", "ratio_fully_masked_frames", "non_masked_frames", "fixed_masking_ratio", "seed",
+    "indices_masked", "indices_fully_masked",
+)  # fmt: skip
+
+
 def run_window_moves(case: Case) -> None:
     meta = case.meta
     assert {"window_moves", "mask_sampling", "positions"} & meta.keys(), "nothing to compare with"
     for move in meta.get("window_moves", ()):
+        only_known(move, MOVE, "a move of the window")
         start = next_window(move["t_start"], move["t_max"], move["window"], move["cloud_coverage"])
         assert (start, start + move["window"]) == (move["new_start"], move["new_end"])
     for sampling in meta.get("mask_sampling", ()):
@@ -106,6 +121,7 @@ def run_window_moves(case: Case) -> None:
 
 
 def _check_sampling(sampling: dict[str, Any]) -> None:
+    only_known(sampling, SAMPLING, "a choice of frames")
     drawn = simulated_gaps.choose_frames(
         sampling["n_frames"],
         PublishedDraws(sampling["seed"]),

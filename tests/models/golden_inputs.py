@@ -113,10 +113,17 @@ def said_scaling(base: Scaling, optical: str, radar: str) -> Scaling:
 
 
 def samples_of(where: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(kind, sample) of every patch of a json's ``input``: ``sample``, ``samples`` or ``dates``."""
-    listed = where.get("dates") or where.get("samples") or [where["sample"]]
+    """(kind, sample) of every patch of a json's ``input``: ``sample``, ``samples``, or ``dates`` that are no days."""
+    dates = [entry for entry in where.get("dates", ()) if not isinstance(entry, (int, float))]
+    listed = dates or where.get("samples") or [where["sample"]]
     usual = kind_in(str(where.get("s2", where.get("image", ""))))
     return [(usual, entry) if isinstance(entry, str) else (entry[0], entry[1]) for entry in listed]
+
+
+def days_of(where: Mapping[str, Any]) -> Tensor | None:
+    """Day numbers (1, T) that a json's ``input`` lists, or None."""
+    days = [entry for entry in where.get("dates", ()) if isinstance(entry, (int, float))]
+    return torch.tensor([days], dtype=torch.float32) if days else None
 
 
 def rebuilt(where: Mapping[str, Any], base: Scaling, radar: bool = True) -> list[tuple[Tensor, ...]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
@@ -15,10 +18,10 @@ from cloud_removal_plugin.models import scaling
 from cloud_removal_plugin.models.keras_hdf5 import read_dsen2cr
 from cloud_removal_plugin.models.kernelconv import kernel_convolution, valid_kernel_convolution
 from cloud_removal_plugin.models.tuacr import final_image, stack_inputs
-from cloud_removal_plugin.training.losses import carl, charbonnier, l1, total_variation
+from cloud_removal_plugin.training.losses import carl, charbonnier, l1, l2, total_variation
 from cloud_removal_plugin.training.structure_losses import ssim_map
 from tests.models.golden_files import Case, compare, compare_gradients
-from tests.models.golden_inputs import WHOLE, WINDOW, batch_of, joined, numbers, real_patch, rebuilt
+from tests.models.golden_inputs import WHOLE, WINDOW, batch_of, days_of, joined, numbers, real_patch, rebuilt
 from tests.models.golden_weights import network_of
 
 OPTICAL = 13
@@ -34,10 +37,11 @@ def run_kernelconv(case: Case) -> None:
         outputs["grad_input"], outputs["grad_kernel"] = torch.autograd.grad(weighted, (image, kernels))
     if "raw_padded_input" in x:
         padded = x["raw_padded_input"].requires_grad_()
-        outputs["raw_output"] = valid_kernel_convolution(padded, kernels.detach(), size)
+        outputs["raw_output"] = valid_kernel_convolution(padded, kernels, size)
         torch.testing.assert_close(outputs["raw_output"], out)
-        weighted = (outputs["raw_output"] * x["grad_output"]).sum()
-        (outputs["raw_grad_padded_input"],) = torch.autograd.grad(weighted, padded)
+        weighted = (outputs["raw_output"] * x.get("grad_output", torch.ones_like(out))).sum()
+        raw = torch.autograd.grad(weighted, (padded, kernels))
+        outputs["raw_grad_padded_input"], outputs["raw_grad_kernel"] = raw
     compare(case, outputs)
 
 
@@ -51,6 +55,12 @@ def compare_hdf5(case: Case) -> None:
         assert weights.keys() == expected.keys()
         for key, value in weights.items():
             np.testing.assert_array_equal(value, expected[key].numpy())
+
+
+def _carl_weight(case: Case) -> float:
+    """The weight of CARL's plain term: a field, in the json's words, or 1 as published."""
+    told = re.search(r"lambda\s*=?\s*([\d.]+\d|\d)", case.says("grad", "note"))
+    return float(case.meta.get("lambda", told[1] if told else 1.0))
 
 
 def run_dsen2cr(case: Case) -> None:
@@ -73,7 +83,7 @@ def run_dsen2cr(case: Case) -> None:
         target, cloud = truth[:, :OPTICAL], truth[:, OPTICAL : OPTICAL + 1]
         outputs["l1"] = l1(prediction, target)
         if cloud.shape[1]:
-            outputs["carl"] = carl(prediction, x["opt"], target, cloud, case.meta.get("lambda", 1.0))
+            outputs["carl"] = carl(prediction, x["opt"], target, cloud, _carl_weight(case))
     if case.tensors("g"):
         outputs["carl" if "CARL" in case.says("grad") else "l1"].backward()
         compare_gradients(case, network)
@@ -118,8 +128,9 @@ def run_uncrtaints(case: Case) -> None:
     x = case.tensors("x")
     if "input" not in x:
         x["input"] = _uncrtaints_frames(case)
+    days = x.get("dates", days_of(case.meta.get("input", {})))
     with torch.inference_mode("target" not in x):
-        out = network(x["input"], batch_positions=x.get("dates"))
+        out = network(x["input"], batch_positions=days)
     outputs = {"out": out}
     if "target" in x:
         loss = l1(out[:, :, :OPTICAL], x["target"])
@@ -131,6 +142,17 @@ def run_uncrtaints(case: Case) -> None:
 
 
 TUACR_OUTPUTS = ("out", "stage2", "sar_trans", "attn3", "stage1")
+TUACR_LOSS = (
+    "100*Charb(out,t[1:4]) + 5*Charb(stage1,t) + 5*TV(out) + 5*Charb(sar_trans,t)"
+    " + 100*Charb(out*mask,t[1:4]*mask) + 5*MSE(attn3,mask)"
+)
+"""The training objective without its perceptual term, in the words of the cases."""
+TUACR_TERMS: dict[str, Callable[..., Tensor]] = {
+    "Charb": charbonnier,
+    "TV": total_variation,
+    "MSE": l2,
+    "L1": l1,
+}
 
 
 def build_tuacr(case: Case) -> nn.Module:
@@ -139,17 +161,24 @@ def build_tuacr(case: Case) -> nn.Module:
     return network_of("tuacr", case, config)
 
 
-def tuacr_loss(out: dict[str, Tensor], target: Tensor, mask: Tensor) -> Tensor:
-    """The training objective without its perceptual term."""
-    rgb = target if out["out"].shape[1] == target.shape[1] else target[:, 1:4]
-    return (
-        100 * charbonnier(out["out"], rgb)
-        + 5 * charbonnier(out["stage1"], target)
-        + 5 * total_variation(out["out"])
-        + 5 * charbonnier(out["sar_trans"], target)
-        + 100 * charbonnier(out["out"] * mask, rgb * mask)
-        + 5 * ((out["attn3"] - mask) ** 2).mean()
-    )
+def tuacr_loss(words: str, tensors: dict[str, Tensor]) -> Tensor:
+    """A weighted sum as a json writes it, e.g. ``100*Charb(out,t[1:4]) + 5*MSE(attn3,mask)``; ``t`` is the target."""
+
+    def value(product: str) -> Tensor:
+        parts = [re.fullmatch(r"(\w+)(?:\[(\d+):(\d+)\])?", part.strip()) for part in product.split("*")]
+        assert all(parts), f"nothing understands {product!r} in a loss"
+        found = [tensors[part[1]][:, slice(*map(int, part.groups()[1:])) if part[2] else slice(None)] for part in parts]
+        return functools.reduce(torch.mul, found)
+
+    terms = re.findall(r"([\d.]+)\s*\*\s*(\w+)\(([^()]*)\)", words)
+    assert terms, f"{words!r} names no loss"
+    return sum(float(weight) * TUACR_TERMS[kind](*map(value, args.split(","))) for weight, kind, args in terms)
+
+
+def _tuacr_words(case: Case) -> str:
+    """The objective as the case has it; where the head gives all bands, all of the target's stand for three of them."""
+    words = case.says("grad") if "*Charb(" in case.says("grad") else TUACR_LOSS
+    return words.replace("t[1:4]", "t") if case.meta["config"].get("out_channels", 3) != 3 else words
 
 
 def _tuacr_inputs(case: Case) -> dict[str, Tensor]:
@@ -161,7 +190,7 @@ def _tuacr_inputs(case: Case) -> dict[str, Tensor]:
     sample, window = where["sample"], where.get(WINDOW, WHOLE)
     clear, cloudy = (scaling.TUACR.optical(real_patch(kind, sample, window)) for kind in ("s2_cloudfree", "s2_cloudy"))
     of_clear, of_cloudy = numbers(r"#\*cloudfree\s*\+\s*#\*cloudy", where["input_dsen2"])
-    factor, lift, low, high = numbers(r"clip\(#\*cloudfree\s*\+\s*#\s*,\s*#\s*,\s*#\)", where["input_glf"])
+    factor, lift, low, high = numbers(r"clip\(#\*cloudfree\s*\+?\s*#\s*,\s*#\s*,\s*#\)", where["input_glf"])
     made = {
         "input_dsen2": np.float32(of_clear) * clear + np.float32(of_cloudy) * cloudy,
         "input_glf": np.clip(np.float32(factor) * clear + np.float32(lift), low, high),
@@ -178,7 +207,8 @@ def run_tuacr(case: Case) -> None:
         result = network(x["input_dsen2"], x["input_glf"], x["sar"], x["cloudy"])
     outputs = dict(zip(TUACR_OUTPUTS, result, strict=True))
     if "target" in x:
-        outputs["loss_no_lpips"] = tuacr_loss(outputs, x["target"], x["mask"])
+        named = {**outputs, "t": x["target"], "mask": x["mask"]}
+        outputs["loss_no_lpips"] = tuacr_loss(_tuacr_words(case), named)
     if case.tensors("g"):
         outputs["loss_no_lpips"].backward()
         compare_gradients(case, network)

@@ -122,7 +122,8 @@ def load_weights(network: nn.Module, case: Case) -> None:
     """Fills a network from the case's file or by its recipe; nothing may be missing but what is computed anyway."""
     meta, weights = case.meta, case.tensors("w")
     if not weights and "weights_from" in meta:
-        weights = case.sibling(meta["weights_from"]).tensors("w")
+        load_weights(network, case.sibling(meta["weights_from"]))
+        return
     if not weights and "recipe" in meta:
         weights = _by_rs1(checkpoint_shapes(network), meta["recipe"])
     elif not weights:

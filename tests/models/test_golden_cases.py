@@ -16,7 +16,7 @@ from safetensors.torch import save_file  # noqa: E402
 from cloud_removal_plugin import models  # noqa: E402
 from cloud_removal_plugin.models import scaling  # noqa: E402
 from cloud_removal_plugin.models.seq2point import PatchDiscriminator, PixelDiscriminator  # noqa: E402
-from tests.models import golden_files, golden_inputs, golden_weights  # noqa: E402
+from tests.models import golden_files, golden_inputs, golden_weights, test_goldens  # noqa: E402
 from tests.models import golden_runs as runs  # noqa: E402
 from tests.models import golden_training_runs as training  # noqa: E402
 from tests.models.golden_files import Case  # noqa: E402
@@ -199,3 +199,101 @@ def test_masks_of_every_type_are_compared(tmp_path: Path, dtype: torch.dtype) ->
     golden_files.compare(case, {"mask": mask})
     with pytest.raises(AssertionError):
         golden_files.compare(case, {"mask": 1 - mask})
+
+
+@pytest.mark.parametrize(
+    ("name", "meta", "family"),
+    [
+        ("dsen2cr_tiny_nosar_seed7", {}, "dsen2cr_"),
+        ("other_dsen2cr_metrics_b", {}, "dsen2cr_metrics"),
+        ("B-utilise_train_three_sgd_steps", {}, "utilise_train"),
+        ("a17", {"name": "new_metrics_real_C"}, "metrics_"),
+        ("a18", {"name": "", "model": "utilise", "case": "interpolators_2"}, "utilise_interpolators"),
+        ("notmetrics_a", {}, ""),
+    ],
+)
+def test_families_are_found_in_longer_names(tmp_path: Path, name: str, meta: dict, family: str) -> None:
+    assert test_goldens._prefix(write_case(tmp_path, name, meta)) == family
+
+
+def test_gradients_that_nothing_compares_fail(tmp_path: Path) -> None:
+    config = {"resnet_F": 4, "resnet_B": 1, "include_S1": False}
+    network, x = models.create("baseline_resnet", **config), torch.rand(2, 13, 7, 9)
+    with torch.no_grad():
+        tensors = parts("w", network.state_dict()) | {"x.input": x, "y.out": network(x)}
+    meta = {"config": config, "tolerance": {"atol": 1e-5}}
+    test_goldens.test_golden(write_case(tmp_path, "seq2point_baseline_b", meta, tensors))
+    with pytest.raises(pytest.fail.Exception, match="gradients"):
+        test_goldens.test_golden(
+            write_case(tmp_path, "seq2point_baseline_c", meta, tensors | {"g.model.0.bias": torch.ones(4)})
+        )
+
+
+def test_patches_may_lie_beside_the_goldens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "data/sen12mscr/s2_cloudy/Q_p9.tif"
+    place.parent.mkdir(parents=True)
+    place.touch()
+    (tmp_path / "reference/goldens").mkdir(parents=True)
+    monkeypatch.setenv("CLOUD_REMOVAL_GOLDENS", str(tmp_path / "reference/goldens"))
+    assert golden_inputs.patch_file("s2_cloudy", "Q_p9.tif") == place
+
+
+def test_weights_of_another_case_may_follow_from_a_recipe(tmp_path: Path) -> None:
+    config = {"num_layers": 1, "feature_size": 4}
+    recipe = {"id": golden_weights.CRC32, "salt": "a:", "gain": 1.0}
+    write_case(tmp_path, "dsen2cr_whole", {"config": config, "weights_recipe": recipe})
+    case = write_case(tmp_path, "dsen2cr_part", {"weights_from": "dsen2cr_whole"})
+    network = golden_weights.network_of("dsen2cr", case, case.meta["config"])
+    shapes = golden_weights.checkpoint_shapes(network)
+    for key, value in golden_weights.crc32_weights(shapes, recipe).items():
+        assert torch.equal(network.state_dict()[key], value)
+
+
+def test_a_share_of_entries_may_lie_farther_off(tmp_path: Path) -> None:
+    expected = torch.zeros(1000)
+    got = expected.clone()
+    got[3] = 0.5
+    said = {"atol": 1e-3, "allow_fraction_outside": 0.002, "outside_atol": 0.6}
+    case = write_case(tmp_path, "a", {"tolerance": {"out*": said}}, {"y.out": expected})
+    golden_files.compare(case, {"out": got})
+    for wrong in (got + 1, torch.where(torch.arange(1000) < 3, 0.5, got)):
+        with pytest.raises(AssertionError):
+            golden_files.compare(case, {"out": wrong})
+
+
+def test_half_a_frame_is_no_frame(tmp_path: Path) -> None:
+    case = write_case(tmp_path, "a", {"tolerance": {"atol": 0.0}}, {"y.start": torch.tensor([4])})
+    golden_files.compare(case, {"start": torch.tensor([4])})
+    with pytest.raises(AssertionError):
+        golden_files.compare(case, {"start": torch.tensor([4.5])})
+
+
+def test_the_head_is_trained_on_the_loss_in_the_words_of_the_case() -> None:
+    out, target, mask = torch.rand(1, 3, 4, 5), torch.rand(1, 13, 4, 5), torch.rand(1, 1, 4, 5)
+    tensors = {"out": out, "t": target, "mask": mask, "attn3": mask / 2}
+    got = runs.tuacr_loss("2*L1(out*mask,t[1:4]*mask) + 0.5*MSE(attn3,mask)", tensors)
+    expected = 2 * ((out - target[:, 1:4]) * mask).abs().mean() + 0.5 * (mask / 2).pow(2).mean()
+    torch.testing.assert_close(got, expected)
+    with pytest.raises(KeyError):
+        runs.tuacr_loss("2*LPIPS(out,t[1:4])", tensors)
+
+
+def test_day_numbers_are_no_patches() -> None:
+    where = {"samples": ["a.tif", "b.tif"], "dates": [1200.5, 1210], "s2": "s2_cloudfree clip 0..10000 /10000"}
+    assert golden_inputs.samples_of(where) == [("s2_cloudfree", "a.tif"), ("s2_cloudfree", "b.tif")]
+    assert golden_inputs.days_of(where).tolist() == [[1200.5, 1210.0]]
+    assert golden_inputs.days_of({"dates": [["s2_cloudy", "a.tif"]]}) is None
+
+
+@pytest.mark.parametrize(
+    ("run", "meta"),
+    [
+        (training.run_series_losses, {"config": {"l1_loss": True, "l3_loss": True}}),
+        (training.run_seq2point_steps, {"config": {"resnet_F": 4, "lambda_percep": 1.0}}),
+        (training.run_date_choices, {"cases": [{"coverage": [0.1, 0.2], "sampler": "random"}]}),
+        (training.run_m3rcr_loader, {"config": {"split": "test", "flip": True}}),
+    ],
+)
+def test_a_setting_that_nothing_applies_fails(tmp_path: Path, run: object, meta: dict) -> None:
+    with pytest.raises(AssertionError, match="nothing applies"):
+        run(write_case(tmp_path, "a", meta, {"x.pred": torch.zeros(1)}))

@@ -5,6 +5,7 @@ The cases lie in the folder(s) of CLOUD_REMOVAL_GOLDENS. A case that nothing her
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -71,17 +72,23 @@ RUNNERS: dict[str, Callable[[Case], None]] = {
 SLOW = ("dsen2cr_full_256", "glfcr_full_256", "seq2point_full_t3")
 
 
+def _within(name: str, prefix: str) -> bool:
+    """Whether a name has a family's prefix behind some mark of its own, as in ``other_glfcr_tiny``."""
+    return re.search(rf"(?<![a-z0-9]){re.escape(prefix)}", name) is not None
+
+
 def _prefix(case: Case) -> str:
-    """By the file's name; where that says nothing, by the names in its json."""
+    """By the file's name; where that says nothing, by the names in its json; a word before the family's counts not."""
     meta = case.meta
     names = (case.name, str(meta.get("name", "")), f"{meta.get('model', '')}_{meta.get('case', '')}")
-    fitting = ([prefix for prefix in RUNNERS if name.startswith(prefix)] for name in names)
+    ways = (*((str.startswith, name) for name in names), *((_within, name) for name in names))
+    fitting = ([prefix for prefix in RUNNERS if fits(name, prefix)] for fits, name in ways)
     return max(next((found for found in fitting if found), []), key=len, default="")
 
 
 def _parameter(case: Case) -> object:
     marks = []
-    if case.name.startswith(SLOW):
+    if any(part in case.name for part in SLOW):
         marks.append(pytest.mark.slow)
     return pytest.param(case, id=case.name, marks=marks)
 
@@ -98,3 +105,5 @@ def test_golden(case: Case) -> None:
     if not runner:
         pytest.fail(f"nothing knows how to run the golden case {case.name}")
     RUNNERS[runner](case)
+    if case.tensors("g") and "g" not in case.compared:
+        pytest.fail(f"nothing compared the gradients of the golden case {case.name}")
