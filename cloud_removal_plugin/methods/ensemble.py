@@ -24,6 +24,7 @@ from .evidence import Evidence, gather
 from .folds import lattice_step, simulate
 from .frame import Frame, Plan, make_plan, ring
 from .inpainting import Inpainting, distance
+from .less_seen import LEAST_GROWTH, LESS_SEEN, growth_in_gap
 from .local_correction import component_head, leading_components
 from .members import MARGIN, JointNetworks, SceneModel, WindowEstimator
 from .membrane import spread
@@ -124,16 +125,16 @@ class FittedEnsemble:
             flat_out[:, pixels] = result
             if self.sigma is not None:
                 features = sigma_features(chosen, result, correction, found.at(part), continued[-1], far[pixels])
-                flat_sigma[:, pixels] = self._deviation(features, far[pixels])
+                flat_sigma[:, pixels] = self._deviation(features, far[pixels], found.log_deviation[:, part])
             else:
                 flat_sigma[:, pixels] = np.nan
 
         on_cores(finish, range(0, len(inside), CHUNK), pool)
         return Restoration(out, sigma)
 
-    def _deviation(self, features: list[np.ndarray], far: np.ndarray) -> np.ndarray:
-        """Standard deviations (C, n), widened where no simulated gap reaches."""
-        deviation = self.sigma.predict(features, len(far))
+    def _deviation(self, features: list[np.ndarray], far: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Standard deviations (C, n), widened where no simulated gap reaches; ``known``: the Gaussian's, its log."""
+        deviation = self.sigma.predict(features, len(far), known)
         if self.beyond is not None:
             doubt = _doubt(far, self.reach)
             deviation = np.sqrt((1 - doubt) * deviation**2 + doubt * self.beyond[:, None] ** 2)
@@ -279,6 +280,9 @@ class SceneEnsemble:
         every = ("gaussian", *(("networks",) if with_networks else ()), "interpolation", "inpainting")
         trial = run_trial(parts, frames, every, (low, high, mean), step, np.random.default_rng([*seed, 31]), pool)
         fitted = self._weigh(trial, model, names)
+        growth = growth_in_gap(frames, plan, whole, fitted.sigma, step) if fitted.sigma else 1.0
+        if growth >= LEAST_GROWTH:
+            fitted = replace(fitted, expected_rmse=fitted.expected_rmse * growth, notes=(LESS_SEEN,))
         return _with_doubt(fitted, trial, frames, samples, step, seed)
 
     def _weigh(self, trial: Trial, model: SceneModel, names: tuple[str, ...]) -> FittedEnsemble:
@@ -290,7 +294,7 @@ class SceneEnsemble:
         correction = np.einsum("mc,mcn->cn", weights, trial.corrections[rows]).astype(np.float32)
         basis = principal(np.einsum("mc,mcn->cn", weights, trial.rims[rows]))
         features = _trial_features(trial, trial.truth + stacked, correction)
-        sigma = fit_sigma(features, stacked, trial.fold) if stacked.shape[1] >= 50 else None
+        sigma = fit_sigma(features, stacked, trial.fold, trial.log_deviation) if stacked.shape[1] >= 50 else None
         rmse = overall(stacked) if sigma else None
         summary = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(names, weights.mean(axis=1), strict=True))
         announced = sigma.predict(features, stacked.shape[1]) if sigma else None

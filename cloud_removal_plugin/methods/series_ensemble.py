@@ -213,7 +213,7 @@ class SeriesEnsemble:
         error = judged.result - judged.truth
         if error.shape[1] < 50:
             return model, None
-        model.sigma = fit_sigma(error_features(judged.members, judged), error, judged.fold)
+        model.sigma = fit_sigma(error_features(judged.members, judged), error, judged.fold, judged.log_deviation)
         return model, overall(error)
 
 

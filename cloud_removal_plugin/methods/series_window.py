@@ -133,7 +133,7 @@ class Block:
                 change[:, :core], both.log_deviation[:, :core], age[:, :core],
             )  # fmt: skip
             features = error_features({name: values[:, :core] for name, values in members.items()}, judged)
-            sigma[:, inside] = model.sigma.predict(features, core)
+            sigma[:, inside] = model.sigma.predict(features, core, judged.log_deviation)
         return Restoration(out.reshape(shape), sigma.reshape(shape))
 
     def _members(

@@ -4,7 +4,9 @@ sigma of a band = that band's RMSE in the simulated gaps x exp(w . f), with a fe
 (how far members disagree, distance to clear pixels, ages of the dates used ...). One factor makes the central
 90 % interval hold 90 % of the simulated gaps, each judged by a model that was fitted without it (cross-conformal
 prediction: Vovk 2015, "Cross-conformal predictors"). Beyond what simulated gaps show, sigma is held and not
-extrapolated.
+extrapolated, but for one thing: simulated gaps lie where the target is clear, and there other dates may see more than
+under its clouds. Where fewer or none of them see a pixel, the Gaussian itself tells by how much it knows less (its
+conditional deviation), and sigma grows as that does.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ _MEAN_LOG_NORMAL = -0.635
 _HELD = 0.95
 """Sigma grows no larger than this quantile of what the model says in the simulated gaps: in small scenes a handful of
 pixels set the slope of the upper tail, which then overstated the largest sigmas severalfold."""
+_SHOWN = 0.995
+"""Quantile of the Gaussian's deviations up to which simulated gaps speak for themselves."""
 _RIDGE = 1e-2
 
 
@@ -47,6 +51,8 @@ class SigmaModel:
         low, high: float64 (F,), range of each feature in the fit; beyond it the feature is held.
         factor: conformal scale.
         most: largest log of sigma over RMSE, before the factor.
+        shown: float (C,), log of the largest deviation of the Gaussian that simulated gaps showed; None where no
+            Gaussian estimates.
     """
 
     rmse: np.ndarray
@@ -55,12 +61,13 @@ class SigmaModel:
     high: np.ndarray
     factor: float
     most: float = 3.5
+    shown: np.ndarray | None = None
 
-    def predict(self, features: Sequence[np.ndarray], count: int) -> np.ndarray:
+    def predict(self, features: Sequence[np.ndarray], count: int, deviation: np.ndarray | None = None) -> np.ndarray:
         """Standard deviations.
 
         Args:
-            features: as in :func:`fit_sigma`.
+            features, deviation: as in :func:`fit_sigma`.
             count: number of pixels n.
 
         Returns:
@@ -74,24 +81,37 @@ class SigmaModel:
         np.clip(log, -3.5, np.float32(self.most), out=log)
         out = np.exp(log, out=log)
         out *= (self.rmse * self.factor)[:, None].astype(np.float32)
+        if deviation is not None:
+            out *= self.growth(deviation)
         return np.maximum(out, np.float32(FLOOR), out=out)
 
+    def growth(self, deviation: np.ndarray) -> np.ndarray | np.float32:
+        """By how much errors grow beyond what simulated gaps show, (C, n) or 1; ``deviation`` as for the fit."""
+        if self.shown is None or not deviation.size:
+            return np.float32(1)
+        over = deviation - self.shown[:, None].astype(np.float32)
+        return np.exp(np.maximum(over, 0, out=over), out=over) if over.max() > 0 else np.float32(1)
 
-def fit_sigma(features: Sequence[np.ndarray], errors: np.ndarray, fold: np.ndarray) -> SigmaModel:
+
+def fit_sigma(
+    features: Sequence[np.ndarray], errors: np.ndarray, fold: np.ndarray, deviation: np.ndarray | None = None
+) -> SigmaModel:
     """Fits the model on simulated gaps.
 
     Args:
         features: F arrays, each (n,) or (C, n).
         errors: (C, n), restored minus true reflectance.
         fold: (n,), number of the simulated gap of each pixel.
+        deviation: (C, n), log of the Gaussian's conditional deviation, where one estimates.
 
     Returns:
         The model. With fewer than 50 pixels it is a constant.
     """
     bands, count = errors.shape
+    shown = np.quantile(deviation, _SHOWN, axis=1) if deviation is not None and count else None
     rmse = np.sqrt(np.mean(np.square(errors, dtype=np.float64), axis=1)) + 1e-6 if count else np.full(bands, FLOOR)
     if count < 50:
-        return SigmaModel(rmse, np.zeros(len(features) + 1), *np.zeros((2, len(features))), 1.0)
+        return SigmaModel(rmse, np.zeros(len(features) + 1), *np.zeros((2, len(features))), 1.0, shown=shown)
     if not features:
         weights, logs = np.zeros(1), np.zeros((1, bands * count))
         low = high = np.zeros(0)
@@ -100,7 +120,7 @@ def fit_sigma(features: Sequence[np.ndarray], errors: np.ndarray, fold: np.ndarr
     most = float(np.clip(np.quantile(logs, _HELD), -3.5, 3.5))
     blind = np.exp(np.clip(logs[-1], -3.5, most)).reshape(bands, count)
     factor = float(np.quantile(np.abs(errors) / (blind * rmse[:, None]), 0.9) / NORMAL_90)
-    return SigmaModel(rmse, weights, low, high, float(np.clip(factor, 0.05, 20.0)), most)
+    return SigmaModel(rmse, weights, low, high, float(np.clip(factor, 0.05, 20.0)), most, shown)
 
 
 def _log_linear(

@@ -144,3 +144,21 @@ def test_it_is_unknown_where_nothing_was_restored(season, land, tmp_path) -> Non
         assert kept[:, :6].all()
         assert np.isnan(sigma[:, kept]).all()
         assert (sigma[:, ~cloud] == 0).all()
+
+
+def test_where_no_date_sees_the_land_it_is_as_large_as_the_error(land, season, tmp_path) -> None:
+    image, cloud = land
+    never = np.zeros(cloud.shape[1:], bool)
+    never[20:44, 18:30] = True
+    cloud |= never
+    images, masks = season("never", ["uint16"] * 4)
+    done(images, tmp_path, masks, method="fast", uncertainty=str(tmp_path / "sigma"))
+    inside, sizes = [], []
+    for number, day in enumerate(DAYS):
+        blind, seen = never, cloud[number] & ~never
+        sigma = read(tmp_path / "sigma" / f"sigma_{day:%Y%m%d}.tif") * 1e-4
+        error = np.abs(read(tmp_path / "out" / f"restored_{day:%Y%m%d}.tif") * 1e-4 - image[number])
+        inside.append((error < 1.645 * sigma)[:, blind].mean())
+        sizes.append(sigma[:, blind].mean() / sigma[:, seen].mean())
+    assert np.mean(inside) > 0.6, inside
+    assert min(sizes) > 2, sizes

@@ -106,3 +106,26 @@ def test_windows_that_fade_never_fade_it_to_zero(make_series, make_job, do, monk
     sigma = sigma_of(do(make_job(series, method="fast")).uncertainty)
     assert (sigma[:, series.cloud] > 0).all()
     assert (sigma[:, ~series.cloud] == 0).all()
+
+
+@pytest.mark.parametrize("method", ["fast", "auto", "gaussian"])
+def test_where_no_other_date_sees_the_gap_it_is_as_large_as_the_error(method, make_series, make_job, do) -> None:
+    """Clear pixels, on which gaps are simulated, are seen by all dates; a part of the gap lies under clouds on all."""
+    series = make_series()
+    unseen = np.zeros(series.cloud.shape, bool)
+    unseen[30:60, 30:45] = True
+    for mask in series.clear_masks:
+        with rasterio.open(mask, "r+") as file:
+            file.write(unseen.astype(np.uint8), 1)
+    result = do(make_job(series, method=method))
+    with rasterio.open(result.output) as file:
+        error = np.abs(file.read().astype(float) - series.truth) * 1e-4
+    with rasterio.open(result.uncertainty) as file:
+        sigma = file.read() * 1e-4
+    seen, blind = series.cloud & ~unseen, series.cloud & unseen
+    inside = error < 1.645 * sigma
+    assert inside[:, seen].mean() > 0.8
+    assert inside[:, blind].mean() > 0.7
+    assert sigma[:, blind].mean() > 3 * sigma[:, seen].mean()
+    assert result.expected_rmse == pytest.approx(np.sqrt(np.square(error[:, series.cloud]).mean()), rel=0.5)
+    assert any("show less of a part of the gap" in text for _, text in do.log)
