@@ -49,13 +49,12 @@ def choose_dates(
         policy: ``paper``, or ``exclude-target``: the target is never an input.
 
     Raises:
-        ValueError: fewer dates than inputs (and target) or an unknown policy.
+        ValueError: no date, fewer dates than inputs (and, unless it is one of them, a target), or an unknown policy.
     """
     if policy not in POLICIES[:2]:
         raise ValueError(f"Unknown choice of dates '{policy}': choose one of {', '.join(POLICIES[:2])}.")
-    needed = inputs + 1
-    if len(coverage) < needed:
-        raise ValueError(f"{inputs} input dates and a target need {needed} dates, but the series has {len(coverage)}.")
+    if not len(coverage):
+        raise ValueError("A series without dates has no target.")
     values = np.asarray(coverage, dtype=np.float64)
     target = int(np.argmin(values))
     within = [int(i) for i in np.flatnonzero((values >= min_cov) & (values <= max_cov))]
@@ -64,6 +63,9 @@ def choose_dates(
     if len(within) >= inputs:
         return DateChoice(tuple(within[:inputs]), target, True)
     others = [i for i in range(len(values)) if i != target]
+    if len(others) < inputs:
+        needed = inputs + 1
+        raise ValueError(f"{inputs} input dates and a target need {needed} dates, but the series has {len(coverage)}.")
     return DateChoice(tuple(others[:inputs]), target, False)
 
 

@@ -19,12 +19,12 @@ class PositionalEncoder:
     Args:
         d: width of one copy.
         T: longest period (1000 as published).
-        repeat: copies, one for each head.
+        repeat: copies, one for each head; None = one.
         offset: shift of the frequency index.
     """
 
-    def __init__(self, d: int, T: float = 1000.0, repeat: int = 1, offset: int = 0) -> None:
-        self.d, self.period, self.repeat, self.offset = d, float(T), repeat, offset
+    def __init__(self, d: int, T: float = 1000.0, repeat: int | None = None, offset: int = 0) -> None:
+        self.d, self.period, self.repeat, self.offset = d, float(T), repeat or 1, offset
 
     def __call__(self, positions: Tensor) -> Tensor:
         """(B, T) days to (B, T, d * repeat)."""

@@ -15,7 +15,7 @@ import torch
 from cloud_removal_plugin.datasets import SEN12MSCRTS
 from cloud_removal_plugin.datasets import sen12mscrts as module
 from cloud_removal_plugin.datasets.plain_pickle import read_plain
-from cloud_removal_plugin.datasets.sampling import draw_dates
+from cloud_removal_plugin.datasets.sampling import choose_dates, draw_dates
 from cloud_removal_plugin.errors import InputError
 
 
@@ -184,3 +184,15 @@ def test_problems(series_tree: Path, cache: Path, truncate: Callable[[Path], Non
     for split, region in (("train", "all"), ("val", "africa")):
         with pytest.raises(InputError, match=f"'{split}' and region '{region}'"):
             SEN12MSCRTS(series_tree, split, region, cache=cache, on_problem="skip")
+
+
+def test_all_dates_may_be_inputs_where_the_target_is_one_of_them() -> None:
+    coverage = [0.4, 0.1, 0.6]
+    every = choose_dates(coverage, 3)
+    assert (every.inputs, every.target, every.in_range) == ((0, 1, 2), 1, True)
+    assert choose_dates([0.2], 1).inputs == (0,)
+    for options in ({"policy": "exclude-target"}, {"max_cov": 0.5}):
+        with pytest.raises(ValueError, match="need 4 dates"):
+            choose_dates(coverage, 3, **options)
+    with pytest.raises(ValueError, match="without dates"):
+        choose_dates([], 1)

@@ -114,13 +114,14 @@ def run_glfcr(case: Case) -> None:
 
 
 def _uncrtaints_frames(case: Case) -> Tensor:
-    """(1, T, C, H, W): radar first where the network takes it, everything times ``scale_by``."""
+    """(1, T, C, H, W), of the mono-temporal network (B, 1, C, H, W): radar first where used, all times ``scale_by``."""
     config, where = case.meta["config"], case.meta["input"]
     radar = config.get("input_dim", 15) > OPTICAL
     resnet = "resnet" in str(where.get("s1", "")) + str(where.get("s2", ""))
     wanted = scaling.UNCRTAINTS_RESNET if resnet else scaling.UNCRTAINTS
     frames = [torch.cat(patch[::-1], dim=1) for patch in rebuilt(where, wanted, radar)]
-    return config.get("scale_by", 10.0) * torch.stack(frames, dim=1)
+    series = torch.stack(frames, dim=1)
+    return config.get("scale_by", 10.0) * (series.transpose(0, 1) if config.get("is_mono") else series)
 
 
 def run_uncrtaints(case: Case) -> None:
