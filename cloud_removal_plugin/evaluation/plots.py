@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 INK, QUIET, GRID = "#22303c", "#5c6a75", "#d9dfe4"
 ACCENT, SECOND, PALE = "#1f6f8b", "#c8553d", "#9fb8c4"
-CYCLE = ("#1f6f8b", "#c8553d", "#e0a458", "#6a8d4f", "#7a5c8f", "#d98ba3", "#a3785c", "#8a8f94")
+CYCLE = ("#1f6f8b", "#d55e00", "#f0c05a", "#979cdd", "#aa49ef", "#50b8a7", "#d3d3a4", "#444b34")
+"""Apart from each other (CIE 1976 Lab, 23 or more) with full, red-, green- and blue-blind sight alike."""
+
 SIZE_IN = (4.6, 3.3)
 _STYLE = {
-    "font.family": "DejaVu Sans", "font.size": 9, "text.color": INK, "axes.labelcolor": INK,
+    "font.family": "DejaVu Sans", "font.size": 11, "text.color": INK, "axes.labelcolor": INK,
     "axes.edgecolor": "#aab4bc",
     "axes.linewidth": 0.8, "xtick.color": QUIET, "ytick.color": QUIET, "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.7, "axes.axisbelow": True,
@@ -53,7 +55,7 @@ def coverage(measured: Mapping[str, float | None]) -> str:
     promised = [float(level) for level in measured]
     held = [np.nan if share is None else 100 * share for share in measured.values()]
     axes.plot([0, 100], [0, 100], color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
-    axes.annotate("perfect", (22, 22), rotation=38, color=QUIET, fontsize=8, ha="left", va="bottom")
+    axes.annotate("perfect", (22, 22), rotation=38, color=QUIET, fontsize=10, ha="left", va="bottom")
     axes.plot(promised, held, color=ACCENT, marker="o", linewidth=1.8)
     axes.set(xlim=(0, 104), ylim=(0, 104), xlabel="promised by the interval (%)", ylabel="true values inside (%)")
     return _address(figure)
@@ -90,6 +92,13 @@ LONGEST_BAR = 4.0
 """Bars longer than this many times the median are cut, so that the others can still be told apart."""
 
 
+def _longest(values: Sequence[float]) -> float:
+    """Where the longest bar ends: a cut that saves less than half of the width is not worth its arrow."""
+    longest = max([*values, 1e-9])
+    limit = LONGEST_BAR * float(np.median([value for value in values if value > 0] or [longest]))
+    return longest if longest <= 2 * limit else limit
+
+
 def bars(
     names: Sequence[str], values: Sequence[float], label: str, strong: Sequence[str] = (), form: str = "{:.4f}"
 ) -> str:
@@ -97,12 +106,12 @@ def bars(
     figure, axes = _figure((2 * SIZE_IN[0], max(1.5, 0.36 * len(names) + 0.7)))
     colours = [ACCENT if name in strong or not strong else PALE for name in names]
     places = np.arange(len(names))
-    end = min(max([*values, 1e-9]), max(LONGEST_BAR * float(np.median([*values, 0])), 1e-9))
+    end = _longest(values)
     axes.barh(places, np.minimum(values, end), color=colours, height=0.66)
     for place, value in zip(places, values, strict=True):
         text = form.format(value) + (" \u2192" if value > end else "")
         axes.annotate(
-            text, (min(value, end), place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8
+            text, (min(value, end), place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=10
         )
     axes.set(yticks=places, yticklabels=list(names), xlabel=label, xlim=(0, 1.18 * end))
     axes.invert_yaxis()
@@ -123,29 +132,35 @@ def columns(groups: Sequence[str], series: Mapping[str, Sequence[float]], label:
     axes.grid(False, axis="x")
     axes.tick_params(axis="x", length=0, labelcolor=INK, rotation=0 if len(groups) <= 8 else 35)
     if len(series) > 1:
-        axes.legend(frameon=False, fontsize=8, ncol=min(len(series), 4), loc="lower left", bbox_to_anchor=(0, 1))
+        axes.legend(frameon=False, fontsize=10, ncol=min(len(series), 3), loc="lower left", bbox_to_anchor=(0, 1))
     return _address(figure)
 
 
 def stacked(rows: Sequence[str], parts: Mapping[str, Sequence[float]], label: str) -> str:
-    """Horizontal bars that add up, one a row: the members' weights of every region."""
+    """Horizontal bars that add up, one a row: the members' weights of every region; negative ones left of zero."""
     figure, axes = _figure((2 * SIZE_IN[0], max(1.5, 0.32 * len(rows) + 1.0)))
-    places, start = np.arange(len(rows)), np.zeros(len(rows))
+    places, left, right = np.arange(len(rows)), np.zeros(len(rows)), np.zeros(len(rows))
     for number, (name, values) in enumerate(parts.items()):
-        width = 100 * np.asarray(values, float)
-        axes.barh(places, width, left=start, height=0.7, color=CYCLE[number % len(CYCLE)], label=name)
-        for place, (value, left) in enumerate(zip(width, start, strict=True)):
-            if value > 8:
-                axes.annotate(
-                    f"{value:.0f}", (left + value / 2, place), ha="center", va="center", color="white", fontsize=8
-                )
-        start = start + width
-    axes.set(yticks=places, yticklabels=list(rows), xlabel=label, xlim=(0, max(100.0, float(start.max(initial=0.0)))))
+        width, colour = 100 * np.asarray(values, float), CYCLE[number % len(CYCLE)]
+        start = np.where(width < 0, left, right)
+        axes.barh(places, width, left=start, height=0.7, color=colour, label=name)
+        for place in np.flatnonzero(np.abs(width) > 8):
+            middle = (start[place] + width[place] / 2, place)
+            axes.annotate(f"{width[place]:.0f}", middle, ha="center", va="center", color=_on(colour), fontsize=10)
+        left, right = left + np.minimum(width, 0), right + np.maximum(width, 0)
+    ends = (min(0.0, float(left.min(initial=0.0))), max(100.0, float(right.max(initial=0.0))))
+    axes.set(yticks=places, yticklabels=list(rows), xlabel=label, xlim=ends)
     axes.invert_yaxis()
     axes.grid(False)
     axes.tick_params(axis="y", length=0, labelcolor=INK)
-    axes.legend(frameon=False, fontsize=8, ncol=min(len(parts), 4), loc="lower left", bbox_to_anchor=(0, 1))
+    axes.legend(frameon=False, fontsize=10, ncol=min(len(parts), 3), loc="lower left", bbox_to_anchor=(0, 1))
     return _address(figure)
+
+
+def _on(colour: str) -> str:
+    """White or ink, whichever can be read on a colour."""
+    red, green, blue = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    return "white" if 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.5 else INK
 
 
 def map_of(values: np.ndarray, label: str, *, diverging: bool = False, top: float | None = None) -> str:
@@ -169,9 +184,9 @@ def map_of(values: np.ndarray, label: str, *, diverging: bool = False, top: floa
         spine.set(visible=True, color="#c5ced5", linewidth=0.8)
     bar = figure.colorbar(shown, ax=axes, orientation="horizontal", extend="both" if diverging else "max", pad=0.02,
                           shrink=0.94, aspect=34)  # fmt: skip
-    bar.set_label(label, fontsize=8.6)
+    bar.set_label(label, fontsize=10.5)
     bar.ax.locator_params(nbins=5)
-    bar.ax.tick_params(labelsize=8)
+    bar.ax.tick_params(labelsize=10)
     bar.outline.set_visible(False)
     return _address(figure, "png")
 

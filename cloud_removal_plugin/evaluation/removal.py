@@ -102,7 +102,11 @@ def page(removal: Removal) -> Page:
         sections += [held] if held else []
     elif removal.regions:
         lines = [f"{region.name}: {region.summary}" for region in removal.regions[:MOST_REGIONS]]
-        lead = "This method was not tried on simulated clouds, so its error is not split up here."
+        lead = (
+            "The error on simulated clouds is known for the whole result alone, not for each part of it."
+            if removal.expected_rmse is not None
+            else "This method was not tried on simulated clouds, so its error is not known."
+        )
         sections.append(Section("What ran", lead, [Sentences(lines)]))
     columns = ["Role", "File", "Date", "From the scene", "Shows of the gap", "Used"]
     sections.append(
@@ -247,10 +251,12 @@ def _decibel(rmse: np.ndarray) -> str:
 def _weights(regions: Sequence[Region]) -> Section:
     """Who contributed how much, region by region."""
     largest = sorted(sorted(regions, key=lambda r: -r.gap)[:MOST_REGIONS], key=regions.index)
-    names = [name for name in _names(regions) if any(_weight(region, name) > 0.005 for region in largest)]
+    names = [name for name in _names(regions) if any(abs(_weight(region, name)) > 0.005 for region in largest)]
     parts = {_title(name): [_weight(region, name) for region in largest] for name in names}
     chart = plots.stacked([region.name for region in largest], parts, "share in the mixture (%), mean over bands")
     lead = "The scene is fitted in regions of up to 2048 pixels; a member that helps nowhere gets no weight."
+    if any(_weight(region, name) < -0.005 for region in largest for name in names):
+        lead += " A weight below zero takes away an error that the others have in common."
     more = (
         f" The {MOST_REGIONS} regions with the largest gaps of {len(regions)}." if len(regions) > MOST_REGIONS else ""
     )
@@ -305,7 +311,7 @@ def _calibration(regions: Sequence[Region]) -> Section | None:
         "discard_curve_rmse": np.sqrt(discard_curve(sigma**2, error**2)).tolist(),
     }
     lead = (
-        "On the last of the simulated gaps. The width of the interval was set there (split conformal), so its 90 % is "
-        "met by design; the other levels and the curves are not fitted."
+        "On the last of the simulated gaps. The width of the interval was set there (split conformal), so that about "
+        "90 % lie inside by design; the other levels and the curves are not fitted."
     )
     return calibration(found, (sigma, error), lead, places=False)

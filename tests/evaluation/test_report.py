@@ -235,3 +235,52 @@ def test_a_far_worse_map_does_not_blacken_the_others() -> None:
     assert common_top([good, awful]) == pytest.approx(0.04)
     assert common_top([np.zeros((4, 4)), awful]) == pytest.approx(0.5)
     assert common_top([np.full((4, 4), np.nan)]) == 1.0
+
+
+def test_bars_that_would_hardly_be_shortened_are_whole(monkeypatch) -> None:
+    from matplotlib.axes import Axes
+
+    from cloud_removal_plugin.evaluation import plots
+
+    drawn = []
+    monkeypatch.setattr(Axes, "barh", lambda self, places, widths, **_: drawn.append(list(widths)))
+    values = [0.0086, 0.0100, 0.0088, 0.0256, 0.0450]
+    plots.bars(list("abcde"), values, "RMSE")
+    assert drawn == [values]
+
+
+def test_negative_weights_lie_left_of_zero(monkeypatch) -> None:
+    from cloud_removal_plugin.evaluation import plots
+
+    figures = []
+    monkeypatch.setattr(plots, "_address", lambda figure: figures.append(figure) or "")
+    plots.stacked(["one", "two"], {"a": [0.9, 0.7], "b": [-0.1, 0.3], "c": [0.2, 0.0]}, "share (%)")
+    axes = figures[0].axes[0]
+    drawn = [[(bar.get_x(), bar.get_width()) for bar in bars] for bars in axes.containers]
+    assert drawn == [[(0, 90), (0, 70)], [(0, -10), (70, 30)], [(90, 20), (100, 0)]]
+    assert axes.get_xlim() == pytest.approx((-10, 110))
+
+
+def test_neighbouring_colours_stay_apart_without_red_or_green_sight() -> None:
+    """Machado, Oliveira, Fernandes 2009, IEEE Trans. Vis. Comput. Graph. 15, table of severity 1.0."""
+    from cloud_removal_plugin.evaluation.plots import CYCLE
+
+    sights = (
+        np.eye(3),
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    )
+    coded = np.array([[int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)] for colour in CYCLE])
+    linear = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
+    for sight in sights:
+        shades = _lab(np.clip(linear @ np.asarray(sight).T, 0, 1))
+        apart = np.linalg.norm(shades[:, None] - shades[None], axis=2)
+        assert apart[~np.eye(len(CYCLE), dtype=bool)].min() > 20
+
+
+def _lab(linear: np.ndarray) -> np.ndarray:
+    """CIE Lab (N, 3) of linear sRGB (N, 3), D65."""
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    ratio = linear @ to_xyz.T / (0.9505, 1.0, 1.089)
+    root = np.where(ratio > 0.008856, np.cbrt(ratio), 7.787 * ratio + 16 / 116)
+    return np.stack([116 * root[:, 1] - 16, 500 * (root[:, 0] - root[:, 1]), 200 * (root[:, 1] - root[:, 2])], axis=1)
