@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..raster.classes import NO_DATA
+from ..raster.info import open_up
 from ..raster.together import Together
 from ..raster.windows import Window
 from ..raster.writer import RasterWriter, to_stored, unify_nodata
@@ -41,6 +42,7 @@ class Outputs:
         self._info = scene.layers[0].info
         self._radiometry = scene.layers[0].radiometry
         self._bands = [band - 1 for band in self._radiometry.used_bands]
+        self._alpha = self._info.transparency(self._radiometry.used_bands)
         self.shares = Shares()
         self._stack = Together()
         info, grid, forbid = self._info, scene.grid, job.inputs
@@ -130,8 +132,8 @@ class Outputs:
         stored = to_stored(reflectance[:, known], self._radiometry, raw.dtype, self._restored.nodata)
         for place, band in enumerate(self._bands):
             raw[band][known] = stored[place]
-        if self._info.alpha:
-            raw[self._info.alpha - 1][known] = _opaque(raw.dtype)
+        if self._alpha:
+            open_up(raw[self._alpha - 1], known)
         self._write_restored(raw, seen | known, window)
         self.shares.valid += int(valid.sum())
         self.shares.unknown += int((valid & (classes == NO_DATA)).sum())
@@ -157,8 +159,8 @@ class Outputs:
             empty &= _without_data(raw[band], nodata, self._radiometry.zero_is_nodata)
             if not empty.any():
                 break
-        if self._info.alpha:
-            empty |= raw[self._info.alpha - 1] == 0
+        if self._alpha:
+            empty |= raw[self._alpha - 1] == 0
         if outside is not None:
             empty |= outside
         return ~empty
@@ -175,8 +177,3 @@ def _without_data(plane: np.ndarray, nodata: float | None, zero_is_nodata: bool)
 def _masked_zeros(count: int, valid: np.ndarray) -> np.ndarray:
     """float32 (count, H, W): zero on valid pixels (kept: no error is added), NaN elsewhere."""
     return np.broadcast_to(np.where(valid, np.float32(0), np.float32(np.nan)), (count, *valid.shape)).copy()
-
-
-def _opaque(dtype: np.dtype) -> float:
-    """The value of an alpha band that means "here is data"."""
-    return float(np.iinfo(dtype).max) if np.issubdtype(dtype, np.integer) else 1.0

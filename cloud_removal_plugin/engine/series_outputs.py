@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import OutputError
-from ..raster.info import RasterInfo
+from ..raster.info import RasterInfo, open_up
 from ..raster.radiometry import Radiometry
 from ..raster.stack import VirtualBand, write_vrt
 from ..raster.target import failure
@@ -132,8 +132,9 @@ class DateWriter:
                 place = reader.place_of(band)
                 if place is not None:
                     raw[band - 1][known] = stored[place]
-            if self.info.alpha:
-                raw[self.info.alpha - 1][known] = np.iinfo(raw.dtype).max if raw.dtype.kind in "iu" else 1
+            alpha = self.info.transparency(self.radiometry.used_bands)
+            if alpha:
+                open_up(raw[alpha - 1], known)
         self.writer.write(raw, window)
         if outside is not None:
             valid = ~outside | known

@@ -92,6 +92,11 @@ def is_reflectance(info: RasterInfo, band: int, product: str) -> bool:
     return token not in thermal
 
 
+def named(info: RasterInfo, band: int) -> bool:
+    """Whether the name of a band (from 1) is that of a spectral band in any product."""
+    return bool(_by_name(info.descriptions[band - 1], "generic", ""))
+
+
 def unique(roles: list[str]) -> tuple[str, ...]:
     """Each role once; later bands of the same role, and bands of no role, are known by their number."""
     seen: set[str] = set()

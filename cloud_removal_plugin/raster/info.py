@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -96,6 +96,10 @@ class RasterInfo:
         """Whether a mask band or .msk file tells which pixels hold data, rather than nodata or an alpha band."""
         return self.has_mask and self.alpha is None
 
+    def transparency(self, used: Collection[int]) -> int | None:
+        """Number of the alpha band, None without one; a band in ``used`` is read as a measurement, however marked."""
+        return None if self.alpha in used else self.alpha
+
     @property
     def shape(self) -> tuple[int, int]:
         """(rows, columns)."""
@@ -181,6 +185,14 @@ def castable(nodata: float | None, dtype: np.dtype) -> float | int | None:
     if not np.isfinite(nodata) or nodata != int(nodata) or not limits.min <= nodata <= limits.max:
         return None
     return int(nodata)
+
+
+def open_up(alpha: np.ndarray, where: np.ndarray) -> None:
+    """Show pixels (bool (H, W)) that an alpha band (H, W) hides, in place: as far as the others of the window."""
+    hidden = where & (alpha == 0)
+    if hidden.any():
+        full = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "iu" else 1
+        alpha[hidden] = alpha.max() if alpha.max() > 0 else full
 
 
 def describe(path: str) -> RasterInfo:

@@ -14,12 +14,12 @@ import numpy as np
 
 from ..bands import SENSORS
 from ..errors import InputError
-from .bandnames import is_reflectance, roles_of
+from .bandnames import is_reflectance, named, roles_of
 from .dates import date_of
 from .info import RasterInfo
 from .offsets import OFFSET_DN, decide
 from .products import Product, declared_offset, identify, landsat_level
-from .sample import sample
+from .sample import sample, untagged_fill
 
 DN_SCALE = 1e-4
 """Sentinel-2, HLS, Planet and most exports: reflectance x 10,000."""
@@ -133,6 +133,11 @@ def recognise(
     used = _used_bands(info, product, log)
     _refuse_pictures(info, used, sensor, scale)
     values = sample(info, used)
+    fill = untagged_fill(values, info, used)
+    if fill is not None:
+        values = values[:, (values != fill).any(axis=0)]
+        if product.sensor != "hls":  # there it is the rule
+            log.warn(f"some pixels are {fill:g} in every band, and no tag says so: taken as no data.")
     if sensor == "auto" and product.sensor == "generic" and _looks_like_landsat(info, values):
         product = Product("landsat", "L89", "", "its numbers")
         log.warn("taken as Landsat Collection 2 surface reflectance, because its numbers lie where that product's do.")
@@ -151,7 +156,7 @@ def recognise(
         used_bands=used,
         scale=found_scale,
         offset=found_offset,
-        nodata=_nodata(info, used, product, log),
+        nodata=_nodata(info, used, product, fill, log),
         zero_is_nodata=_zero_rule(info, used, product),
         saturated=65535.0 if integer and uint16 and product.sensor in KNOWN else None,
         level=product.level,
@@ -184,7 +189,8 @@ def _refuse_pictures(info: RasterInfo, used: tuple[int, ...], sensor: str, scale
         )
     if scale is not None or sensor == "generic":
         return
-    if all(info.dtypes[b - 1] in ("uint8", "int8") for b in used):
+    told = all(info.scales[b - 1] != 1 and 0 < 255 * info.scales[b - 1] < LARGEST_PLAUSIBLE for b in used)
+    if all(info.dtypes[b - 1] in ("uint8", "int8") for b in used) and not told:
         raise InputError(
             f"Layer '{info.name}' is an 8-bit picture (0 to 255): a stretch for the eye, not reflectance. Give the "
             "original 16-bit or float bands, or choose SENSOR 'generic' (or type a REFLECTANCE_SCALE) to restore the "
@@ -197,9 +203,10 @@ def _without_false_alpha(
 ) -> tuple[tuple[int, ...], np.ndarray]:
     """Drop the alpha band, and radar bands hidden among unnamed ones (negative by nature, unlike reflectance in DN)."""
     keep = [b != info.alpha for b in used]
-    if info.alpha in used and info.dtypes[info.alpha - 1] != "uint8":
-        values_of_alpha = np.unique(values[used.index(info.alpha)])
-        if values_of_alpha.size > MOST_ALPHA_VALUES:
+    if info.alpha in used:
+        # GDAL itself marks the fourth of four 8-bit bands as transparency; there only a name tells that it is none
+        various = np.unique(values[used.index(info.alpha)]).size > MOST_ALPHA_VALUES
+        if named(info, info.alpha) or (various and info.dtypes[info.alpha - 1] != "uint8"):
             keep = [True] * len(used)
             log.warn(f"band {info.alpha} is marked as transparency but holds measurements; it is read as a band.")
     unnamed = not any(info.descriptions)
@@ -358,8 +365,10 @@ def _sentinel2_offset(
     return decision.offset
 
 
-def _nodata(info: RasterInfo, used: tuple[int, ...], product: Product, log: _Log) -> tuple[float | None, ...]:
-    """Nodata tags; without any, HLS' fill value where the dtype can hold it."""
+def _nodata(
+    info: RasterInfo, used: tuple[int, ...], product: Product, fill: float | None, log: _Log
+) -> tuple[float | None, ...]:
+    """Nodata tags; without any, the fill value that was seen, or HLS' own where the dtype can hold it."""
     tags = tuple(info.nodata[b - 1] for b in used)
     different = list(dict.fromkeys(f"{v:g}" for v in info.nodata if v is not None))
     if len(different) > 1:
@@ -367,6 +376,8 @@ def _nodata(info: RasterInfo, used: tuple[int, ...], product: Product, log: _Log
             f"its bands mark missing data by different numbers ({', '.join(different)}); a GeoTIFF has one for all "
             f"bands, so what is written from it uses {different[0]}."
         )
+    if fill is not None:
+        return (fill,) * len(used)
     if product.sensor == "hls" and all(v is None for v in tags) and np.dtype(info.dtypes[used[0] - 1]).kind in "if":
         return (-9999.0,) * len(used)
     return tags

@@ -236,8 +236,8 @@ class OpticalReader(OpenRaster):
 
     def _hidden(self, inside: Window) -> np.ndarray | None:
         """Bool (H, W): pixels that the alpha band or the mask of the file hides; None where there is no mask."""
-        alpha = self.info.alpha
-        if not self.info.has_mask or alpha in self.radiometry.used_bands:
+        alpha = self.info.transparency(self.radiometry.used_bands)
+        if not (self.info.mask_band or alpha):
             return None
         window = self._rio(inside)
         if alpha is not None:
@@ -342,8 +342,9 @@ def _warp(
     Nodata is named to the warper: a 0 or -9999 that is mixed into a neighbour is wrong and no longer recognisable.
     """
     options: dict[str, object] = {**placement.warp_scale()}
-    if info.alpha is not None and info.alpha not in radiometry.used_bands:
-        options["src_alpha"] = info.alpha
+    alpha = info.transparency(radiometry.used_bands)
+    if alpha is not None:
+        options["src_alpha"] = alpha
     else:
         fill, everywhere = _fill_value(info, radiometry)
         if fill is not None:
@@ -372,7 +373,7 @@ def _fill_value(info: RasterInfo, radiometry: Radiometry) -> tuple[float | None,
     tag = next((v for v in radiometry.nodata if v is not None), None)
     if tag is not None:
         return tag, tag == 0 and radiometry.zero_is_nodata
-    if info.has_mask:
+    if info.mask_band:
         return None, False
     look = coarse(info, radiometry.used_bands[:LOOK_BANDS], LOOK_EDGE)
     candidates = [0.0] if radiometry.zero_is_nodata else []

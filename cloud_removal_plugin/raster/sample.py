@@ -27,6 +27,9 @@ WINDOW_PX = 128
 FEW_PX = 500
 """With fewer valid pixels than this, the whole raster is looked at coarsely."""
 
+FILLS = (-9999, -32768)
+"""Numbers that mark holes by custom, besides the least one of a type; none can be reflectance."""
+
 COARSE_EDGE = 512
 
 STRIP_PX = 1 << 22
@@ -98,6 +101,18 @@ def sample(info: RasterInfo, bands: tuple[int, ...], enough: int = FEW_PX) -> np
         except (RasterioError, OSError) as error:
             raise read_error(info, error) from error
     return values
+
+
+def untagged_fill(values: np.ndarray, info: RasterInfo, bands: tuple[int, ...]) -> float | None:
+    """What marks holes in a signed raster that does not say so: a number of :data:`FILLS` in every band of a pixel.
+
+    Args:
+        values: (C, N), from :func:`sample`.
+    """
+    if values.dtype.kind not in "if" or any(info.nodata[band - 1] is not None for band in bands):
+        return None
+    least = np.iinfo(values.dtype).min if values.dtype.kind == "i" else np.finfo(values.dtype).min
+    return next((float(v) for v in (*FILLS, least) if v >= least and (values == v).all(axis=0).any()), None)
 
 
 def coarse(info: RasterInfo, bands: tuple[int, ...], edge: int = COARSE_EDGE) -> np.ndarray:

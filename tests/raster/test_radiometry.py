@@ -171,6 +171,29 @@ class TestUnits:
         assert found.scale == 1.0
         assert any("ignored" in note for note in found.warnings)
 
+    def test_eight_bits_whose_file_tells_a_scale_are_no_picture(self, make):
+        info = make((reflectance(3) * 250).astype(np.uint8), "scaled.tif")
+        with rasterio.open(info.path, "r+") as file:
+            file.scales = (1 / 250,) * 3
+        assert recognise(describe(info.path)).scale == pytest.approx(1 / 250)
+
+    @pytest.mark.parametrize(
+        ("dtype", "fill"), [("int16", -9999), ("int16", -32768), ("float32", -9999), ("float32", -3.4e38)]
+    )
+    def test_fill_without_a_tag(self, make, dtype, fill):
+        planes = dn(4) if dtype == "int16" else reflectance(4)
+        fill = np.finfo(np.float32).min if fill == -3.4e38 else fill
+        found = recognise(make(planes.astype(dtype), "whole.tif"))
+        assert found.nodata == (None,) * 4
+        planes = planes.astype(dtype)
+        planes[:, 10:20, 10:20] = fill
+        holed = recognise(make(planes, "holed.tif"))
+        assert holed.nodata == (float(fill),) * 4
+        assert (holed.scale, holed.offset) == (found.scale, found.offset)
+        assert any("no tag says so" in text for text in holed.warnings)
+        planes[:3] = dn(3) if dtype == "int16" else reflectance(3)
+        assert recognise(make(planes, "one_band.tif")).nodata == (None,) * 4
+
     def test_typed_wins(self, make):
         found = recognise(make(dn(13), names=S2_NAMES), scale=2e-4, offset=-0.05)
         assert (found.scale, found.offset) == (2e-4, -0.05)
