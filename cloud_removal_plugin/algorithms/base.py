@@ -13,6 +13,7 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingParameterDefinition,
+    QgsProcessingParameterEnum,
 )
 from qgis.PyQt.QtGui import QIcon
 
@@ -69,8 +70,37 @@ class CloudRemovalAlgorithm(QgsProcessingAlgorithm):
         """One sentence on what keeps these parameters from running, '' = nothing; cheap, and without side effects."""
         return ""
 
+    def named(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """The parameters with options by name: ``qgis_process help`` tells people to give their numbers."""
+        found = dict(parameters)
+        for definition in self.parameterDefinitions():
+            value = found.get(definition.name())
+            if isinstance(definition, QgsProcessingParameterEnum) and not isinstance(value, bool):
+                options, number = definition.options(), str(value).strip()
+                if number not in options and number.isdecimal() and int(number) < len(options):
+                    found[definition.name()] = options[int(number)]
+        return found
+
+    def parameterAsEnumString(self, parameters: dict[str, Any], name: str, context: QgsProcessingContext) -> str:
+        """The option's name, given by name or number."""
+        return super().parameterAsEnumString(self.named(parameters), name, context)
+
+    def unknown_option(self, parameters: dict[str, Any]) -> str:
+        """One sentence on an option that does not exist, '' = none; QGIS' own tells neither value nor options."""
+        for definition in self.parameterDefinitions():
+            value = parameters.get(definition.name())
+            if isinstance(definition, QgsProcessingParameterEnum) and isinstance(value, (str, int)):
+                options = definition.options()
+                if str(value) not in options:
+                    return f"{definition.name()} cannot be '{value}'. Choose one of: {', '.join(options)}."
+        return ""
+
     def checkParameterValues(self, parameters: dict[str, Any], context: QgsProcessingContext) -> tuple[bool, str]:
         """Called by the dialog, ``processing.run`` and ``qgis_process`` before a run (not inside a model)."""
+        parameters = self.named(parameters)
+        unknown = self.unknown_option(parameters)
+        if unknown:
+            return False, unknown
         fine, message = super().checkParameterValues(parameters, context)
         sentence = self.problem(parameters, context)
         if sentence:

@@ -192,3 +192,18 @@ def test_models_skip_the_check_so_the_run_repeats_it(provider, engine, context, 
 def test_a_check_registers_nothing_for_loading(check, cloudy: str, context: QgsProcessingContext) -> None:
     check(INPUT=cloudy)
     assert context.layersToLoadOnCompletion() == {}
+
+
+def test_options_may_be_given_by_the_number_that_the_help_lists(provider, context, check, cloudy: str) -> None:
+    made = QgsApplication.processingRegistry().createAlgorithmById("cloudremoval:removeclouds")
+    for value, name in (("4", "interpolation"), (1, "fast"), ("gaussian", "gaussian"), (None, "auto")):
+        assert check(INPUT=cloudy, METHOD=value) == (True, ""), value
+        given = {} if value is None else {"METHOD": value}
+        assert made.parameterAsEnumString(given, "METHOD", context) == name
+
+
+def test_an_unknown_option_is_named_with_those_that_there_are(check, cloudy: str) -> None:
+    for value in ("quick", "99", -1):
+        fine, sentence = check(INPUT=cloudy, METHOD=value)
+        assert not fine
+        assert f"METHOD cannot be '{value}'. Choose one of: auto, fast, " in sentence
