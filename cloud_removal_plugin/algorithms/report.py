@@ -64,8 +64,14 @@ def as_html(title: str, items: Iterable[Item]) -> str:
             f'<tr><td style="color:{_COLOURS[item.state]}"><b>{item.state}</b></td>'
             f"<td>{escape(item.name)}</td><td>{escape(item.found)}{cure}</td></tr>"
         )
-    style = "body{font-family:sans-serif}td,th{text-align:left;vertical-align:top;padding:3px 10px}th{padding-top:14px}"
+    style = (
+        "body{font:15px/1.5 sans-serif;color:#22303c;margin:24px auto;max-width:1000px;padding:0 16px}"
+        "td,th{text-align:left;vertical-align:top;padding:3px 14px 3px 0}th{padding-top:14px}"
+        "td:last-child{overflow-wrap:anywhere}"
+    )
     return (
-        f'<!DOCTYPE html><html><head><meta charset="utf-8"><title>{escape(title)}</title><style>{style}</style></head>'
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{style}</style></head>"
         f"<body><h2>{escape(title)}</h2><table>{''.join(rows)}</table></body></html>\n"
     )

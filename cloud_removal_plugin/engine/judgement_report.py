@@ -60,7 +60,7 @@ def judgement_html(
 
 
 def _maps(layers: Judged, restored: list[Shown], reference: Shown) -> list[Picture]:
-    """Errors of up to four layers on one scale, and the uncertainty on the same."""
+    """Errors of up to four layers on one scale, and the uncertainty on the first layer's."""
     errors = [mean_error(each, reference, layers.grid, layers.bands) for each in restored[:4]]
     top = plots.common_top(errors)
     label = "mean absolute error over bands (reflectance)"
@@ -70,8 +70,10 @@ def _maps(layers: Judged, restored: list[Shown], reference: Shown) -> list[Pictu
     ]
     if layers.sigma is not None:
         sigma = over_bands(thumbnail(layers.sigma.info, layers.sigma.radiometry, layers.grid, layers.bands, EDGE))
-        uri = plots.map_of(sigma, "announced standard deviation, mean over bands (reflectance)", top=top)
-        pictures.append(Picture("Announced uncertainty", uri, "Map of the uncertainty"))
+        own = plots.common_top([errors[0], sigma])
+        uri = plots.map_of(sigma, "announced standard deviation, mean over bands (reflectance)", top=own)
+        caption = f"Of {layers.names[0]}, on a scale of its own." if len(restored) > 1 else ""
+        pictures.append(Picture("Announced uncertainty", uri, "Map of the uncertainty", caption))
     return pictures
 
 

@@ -119,14 +119,20 @@ def _maps(written: Job, scene: Scene) -> list[Picture]:
         zero_is_nodata=False, saturated=None,
     )  # fmt: skip
     sigma = over_bands(thumbnail(info, radiometry, scene.grid, scene.bands, EDGE))
+    unknown = np.isnan(sigma) & np.isin(classes, (1, 2))
     sigma = np.where(sigma > 0, sigma, np.nan)
     if np.isfinite(sigma).any():
-        label = "standard deviation, mean over bands (reflectance)"
-        pictures.append(
-            Picture("Uncertainty", plots.map_of(sigma, label), "Map of the uncertainty", "Grey: kept as it was.")
-        )
+        uri = plots.map_of(sigma, "standard deviation, mean over bands (reflectance)", unknown=unknown)
+        pictures.append(Picture("Uncertainty", uri, "Map of the uncertainty", _beside_the_ramp(classes, unknown)))
     radar = _radar(scene)
     return [*pictures, radar] if radar else pictures
+
+
+def _beside_the_ramp(classes: np.ndarray, unknown: np.ndarray) -> str:
+    """What the map of the uncertainty shows in colours that its ramp does not have."""
+    said = ["Grey: kept as it was."] if (classes == 0).any() else []
+    said += ["Blue: restored, but how surely is not known."] if unknown.any() else []
+    return " ".join(said)
 
 
 def _radar(scene: Scene) -> Picture | None:
@@ -148,7 +154,7 @@ def _rows(job: Job, scene: Scene, fits: Sequence[RegionFit]) -> list[list[str]]:
         seen = sum(fit.gap * fit.seen[place] for fit in fits if len(fit.seen) > place) / gaps if gaps else 0.0
         role, far = ("Cloudy", "") if place == 0 else ("Other date", days(layer.day) if scene.dates else "–")
         use = "" if place == 0 else "yes" if place in used else "no"
-        rows.append([role, layer.info.name, day, far, "" if place == 0 else percent(seen), use])
+        rows.append([role, layer.info.name, day, far, "" if place == 0 else percent(seen if gaps else None), use])
     rows[1:] = [row for _, row in sorted(zip(np.abs(scene.days[1:]), rows[1:], strict=True), key=lambda pair: pair[0])]
     if scene.radar:
         near = scene.radar_days[np.argsort(np.abs(scene.radar_days))] if len(scene.radar_days) else []

@@ -19,8 +19,10 @@ from .job import Job, Result
 from .progress import Cancel, Log, Report
 
 _STYLE = (
-    "body{font-family:sans-serif}table{border-collapse:collapse}td,th{text-align:left;vertical-align:top;"
-    "padding:3px 10px;border-bottom:1px solid #ccc}"
+    "body{font:15px/1.5 sans-serif;color:#22303c;margin:24px auto;max-width:1700px;padding:0 16px}"
+    "li,p,td{overflow-wrap:anywhere}.scroll{overflow-x:auto}"
+    "table{border-collapse:collapse;table-layout:fixed;width:100%;min-width:1100px;font-size:14px}"
+    "td,th{text-align:left;vertical-align:top;padding:4px 10px 4px 0;border-bottom:1px solid #ccc}"
 )
 
 
@@ -201,7 +203,7 @@ def needs(entry: Record) -> str:
 def _table(rows: Iterable[tuple[str, ...]]) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in _COLUMNS)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
+    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
 
 
 def _item(line: str) -> str:
@@ -211,7 +213,9 @@ def _item(line: str) -> str:
 def _page(title: str, body: str) -> str:
     """A complete page without links to anything outside it."""
     return (
-        f'<!DOCTYPE html><html><head><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style></head>'
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
         f"<body><h2>{escape(title)}</h2>{body}</body></html>\n"
     )
 

@@ -101,7 +101,7 @@ def _verdict(found: Mapping[str, Any], layer: Mapping[str, Any]) -> str:
     kept = layer["parts"].get("state", {}).get("kept")
     if kept and kept["values"]:
         same = kept["mae"] is not None and kept["mae"] < 1e-6
-        sentence += " Kept pixels are equal to it." if same else f" Kept pixels: {reflectance(kept['mae'])}."
+        sentence += " Kept pixels are equal to it." if same else f" Kept pixels differ by {reflectance(kept['mae'])}."
     uncertainty = found.get("uncertainty")
     if uncertainty:
         share = uncertainty["coverage"]["90"]
@@ -197,7 +197,9 @@ def _far(layer: Mapping[str, Any], names: Sequence[str]) -> list[float]:
 
 
 def _how(rules: Convention) -> str:
-    window = f"SSIM with a {rules.similarity.size} x {rules.similarity.size} window, SAM in {rules.angle_unit}."
+    window = (
+        f"SSIM with windows of {rules.similarity.size} x {rules.similarity.size} pixels, SAM in {rules.angle_unit}."
+    )
     return f"{window} {rules.note}".strip()
 
 

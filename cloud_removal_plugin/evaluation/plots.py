@@ -130,7 +130,7 @@ def columns(groups: Sequence[str], series: Mapping[str, Sequence[float]], label:
         axes.bar(places + shift, values, width * 0.94, color=CYCLE[number % len(CYCLE)], label=name)
     axes.set(xticks=places, xticklabels=list(groups), ylabel=label, ylim=(0, None))
     axes.grid(False, axis="x")
-    axes.tick_params(axis="x", length=0, labelcolor=INK, rotation=0 if len(groups) <= 8 else 35)
+    axes.tick_params(axis="x", length=0, labelcolor=INK, rotation=0 if sum(map(len, groups)) <= 64 else 35)
     if len(series) > 1:
         axes.legend(frameon=False, fontsize=10, ncol=min(len(series), 3), loc="lower left", bbox_to_anchor=(0, 1))
     return _address(figure)
@@ -163,8 +163,19 @@ def _on(colour: str) -> str:
     return "white" if 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.5 else INK
 
 
-def map_of(values: np.ndarray, label: str, *, diverging: bool = False, top: float | None = None) -> str:
-    """A map with its colour bar; pale grey where there is no value."""
+UNKNOWN = (0.55, 0.75, 0.91, 1.0)
+"""Pale blue, which the ramp of a map does not have."""
+
+
+def map_of(
+    values: np.ndarray,
+    label: str,
+    *,
+    diverging: bool = False,
+    top: float | None = None,
+    unknown: np.ndarray | None = None,
+) -> str:
+    """A map with its colour bar; pale grey where there is no value, pale blue where one is missing (``unknown``)."""
     from matplotlib import colormaps
 
     height, width = values.shape
@@ -178,6 +189,8 @@ def map_of(values: np.ndarray, label: str, *, diverging: bool = False, top: floa
     top = max(top, 1e-6)
     low = -top if diverging else 0.0
     shown = axes.imshow(np.ma.masked_invalid(values), cmap=ramp, vmin=low, vmax=top, interpolation="antialiased")
+    if unknown is not None and unknown.any():
+        axes.imshow(unknown[..., None] * np.array(UNKNOWN), interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
     for spine in axes.spines.values():

@@ -101,7 +101,7 @@ def page(removal: Removal) -> Page:
         held = _calibration(proven)
         sections += [held] if held else []
     elif removal.regions:
-        lines = [f"{region.name}: {region.summary}" for region in removal.regions[:MOST_REGIONS]]
+        lines = [f"{region.name}: {region.summary.removesuffix(' 1.00')}" for region in removal.regions[:MOST_REGIONS]]
         lead = (
             "The error on simulated clouds is known for the whole result alone, not for each part of it."
             if removal.expected_rmse is not None
@@ -146,10 +146,8 @@ def _verdict(removal: Removal, proven: Sequence[Region]) -> str:
     if not removal.hidden:
         return "No clouds were found: the layer was copied as it is."
     part = "All" if removal.restored >= removal.hidden else percent(removal.restored / removal.hidden)
-    sentence = (
-        f"Clouds and shadows hid {percent(removal.hidden)} of the scene. {part} of it was restored; kept pixels are "
-        "unchanged."
-    )
+    sentence = f"Clouds and shadows hid {percent(removal.hidden)} of the scene. {part} of it was restored"
+    sentence += "; kept pixels are unchanged." if removal.hidden < 1 else "."
     if removal.expected_rmse is not None:
         sentence += f" On simulated clouds the error was {reflectance(removal.expected_rmse)} in reflectance (RMSE)"
         baseline = _overall(proven, "interpolation")
@@ -257,7 +255,8 @@ def _weights(regions: Sequence[Region]) -> Section:
     lead = "The scene is fitted in regions of up to 2048 pixels; a member that helps nowhere gets no weight."
     if any(_weight(region, name) < -0.005 for region in largest for name in names):
         lead += " A weight below zero takes away an error that the others have in common."
-    more = (
+    more = " Regions are named by their upper left pixel." if len(regions) > 1 else ""
+    more += (
         f" The {MOST_REGIONS} regions with the largest gaps of {len(regions)}." if len(regions) > MOST_REGIONS else ""
     )
     picture = Picture("Weights of the members", chart, "Weights of the members in every region", wide=True)

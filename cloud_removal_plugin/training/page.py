@@ -18,7 +18,7 @@ MOST_POINTS, MOST_ROWS = 600, 200
 STYLE = (
     "body{font:15px/1.5 sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#222}"
     "table{border-collapse:collapse}td,th{padding:.15rem .8rem .15rem 0;vertical-align:top;text-align:left}"
-    "svg{width:100%;height:auto}.train{stroke:#1f6feb}.validation{stroke:#d1242f}.best{background:#fff3c4}"
+    "svg{width:100%;height:auto}.axis{stroke:#c5ced5;fill:none}.scroll{overflow-x:auto}.train{stroke:#1f6feb}.validation{stroke:#d1242f}.best{background:#fff3c4}"
 )
 
 
@@ -46,6 +46,7 @@ def write_page(path: Path, title: str, settings: Mapping[str, Any], history: Seq
     table = "".join(f"<tr><td>{_text(key)}</td><td>{_text(value)}</td></tr>" for key, value in settings.items())
     text = (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{_text(title)}</title><style>{STYLE}</style>"
         f"<h1>{_text(title)}</h1>{plots}{_figures(found, best_of(history))}"
         f"<h2>Settings</h2><table>{table}</table></html>\n"
@@ -65,11 +66,21 @@ def _figures(found: Sequence[Mapping[str, float]], best: Mapping[str, float]) ->
     titles = {LOSS: "held-out loss", "psnr": "PSNR, dB", "mae": "MAE", "rmse": "RMSE", "f1": "F1"}
     head = "".join(f"<th>{_text(titles.get(name, name))}</th>" for name in names)
     rows = "".join(
-        f"<tr{' class=best' if row is best else ''}>" + "".join(f"<td>{row[name]:.5g}</td>" for name in names) + "</tr>"
+        f"<tr{' class=best' if row is best else ''}>"
+        + "".join(f"<td>{_number(name, row[name])}</td>" for name in names)
+        + "</tr>"
         for row in found[-MOST_ROWS:]
     )
     note = "Step 0 is the network before the training; the marked step's weights are kept."
-    return f"<h2>On held-out samples</h2><p>{note}</p><table><tr>{head}</tr>{rows}</table>"
+    units = "MAE and RMSE in reflectance (1.0 = 100 %). " if {"mae", "rmse"} & set(names) else ""
+    table = f'<div class="scroll"><table><tr>{head}</tr>{rows}</table></div>'
+    return f"<h2>On held-out samples</h2><p>{units}{note}</p>{table}"
+
+
+def _number(name: str, value: float) -> str:
+    """Decibels with two decimals, shares and reflectance with four, losses with five digits."""
+    form = {"step": ".0f", "psnr": ".2f", "mae": ".4f", "rmse": ".4f", "f1": ".4f"}.get(name, ".5g")
+    return format(value, form)
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,11 @@ class _Axes:
         return f"{col:.1f},{row:.1f}"
 
     def labels(self) -> str:
-        return "".join(
+        """Numbers and lines of the upright axis, both ends of the level one."""
+        left, right = f'x1="{MARGIN}"', f'x2="{WIDTH - MARGIN}"'
+        rows = [HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * share for share in (0, 0.5, 1)]
+        lines = "".join(f'<line class="axis" {left} {right} y1="{row:.1f}" y2="{row:.1f}"/>' for row in rows)
+        return lines + "".join(
             f'<text x="4" y="{HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * share + 4:.0f}" font-size="12">'
             f"{self.back(self.low + share * (self.high - self.low)):.3g}</text>"
             for share in (0, 0.5, 1)
@@ -115,7 +130,8 @@ def _plot(title: str, curves: Sequence[tuple[str, str, Points]]) -> str:
         lines += f'<polyline class="{kind}" fill="none" stroke-width="1.5" points="{path}"/>'
         colour = "#1f6feb" if kind == "train" else "#d1242f"
         key += f'<text x="{MARGIN + 110 * number}" y="18" font-size="12" fill="{colour}">{_text(name)}</text>'
-    key += f'<text x="{WIDTH - MARGIN}" y="{HEIGHT - 20}" font-size="12" text-anchor="end">step {axes.right:.0f}</text>'
+    key += f'<text x="{MARGIN}" y="{HEIGHT - 36}" font-size="12">step 0</text>'
+    key += f'<text x="{WIDTH - MARGIN}" y="{HEIGHT - 36}" font-size="12" text-anchor="end">step {axes.right:.0f}</text>'
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{_text(title)}">{axes.labels()}{key}{lines}</svg>'
     )

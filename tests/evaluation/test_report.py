@@ -284,3 +284,26 @@ def _lab(linear: np.ndarray) -> np.ndarray:
     ratio = linear @ to_xyz.T / (0.9505, 1.0, 1.089)
     root = np.where(ratio > 0.008856, np.cbrt(ratio), 7.787 * ratio + 16 / 116)
     return np.stack([116 * root[:, 1] - 16, 500 * (root[:, 0] - root[:, 1]), 200 * (root[:, 1] - root[:, 2])], axis=1)
+
+
+def test_a_scene_hidden_everywhere_keeps_nothing(make_series, tmp_path) -> None:
+    series = make_series(cloud=np.ones((96, 80), bool))
+    out = tmp_path / "report.html"
+    job = Job(
+        "restore", str(series.target), str(tmp_path / "out.tif"), cloud_mask=str(series.mask),
+        other_dates=tuple(map(str, series.others)), method="interpolation", page=str(out),
+    )  # fmt: skip
+    run(job, lambda *_: None, lambda: False, lambda *_: None)
+    text = check_alone(out.read_text(encoding="utf-8")).text
+    assert "All of it was restored." in text
+    assert "kept pixels are unchanged" not in text
+    assert "kept as it was" not in text
+
+
+def test_what_lies_beside_the_ramp_of_the_uncertainty_is_told() -> None:
+    from cloud_removal_plugin.engine.removal_report import _beside_the_ramp
+
+    classes = np.array([[0, 1], [2, 255]])
+    assert _beside_the_ramp(classes, np.zeros((2, 2), bool)) == "Grey: kept as it was."
+    assert "Blue: restored, but how surely is not known." in _beside_the_ramp(classes, classes == 1)
+    assert _beside_the_ramp(np.ones((2, 2)), np.zeros((2, 2), bool)) == ""

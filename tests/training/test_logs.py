@@ -122,3 +122,12 @@ def test_negative_losses_have_a_curve(tmp_path: Path) -> None:
     assert "&lt;1&gt;" in text
     write_page(tmp_path / "b.html", "Nothing", {}, [])
     assert "No step was made yet" in (tmp_path / "b.html").read_text()
+
+
+def test_figures_have_as_many_digits_as_they_mean(tmp_path: Path) -> None:
+    figures = {"psnr": 31.23456, "mae": 0.0123456, "rmse": 0.02, "validation": 28.916432}
+    write_page(tmp_path / "a.html", "T", {}, [{"step": 12.0, **figures}])
+    text = (tmp_path / "a.html").read_text()
+    for cell in ("12", "31.23", "0.0123", "0.0200", "28.916"):
+        assert f"<td>{cell}</td>" in text
+    assert "reflectance" in text
