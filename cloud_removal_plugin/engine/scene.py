@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..methods.facts import SceneFacts
 from ..observation import Observation
 from ..raster.align import check_together
-from ..raster.classes import CLOUD, SHADOW
+from ..raster.classes import CLOUD, NO_DATA, SHADOW
 from ..raster.crs import grid_of, on_ground
 from ..raster.dates import assign
 from ..raster.grid import Grid
@@ -124,6 +124,8 @@ class Scene:
     ) -> Observation:
         """Read one window of some dates.
 
+        Where a mask that does not cover a date says nothing of it, there may be clouds: nothing is learned from that.
+
         Args:
             window: in pixels of the grid, inside the scene.
             dates: indices of the acquisitions, the target (0) first.
@@ -134,6 +136,9 @@ class Scene:
 
         def one(place: int) -> None:
             self.readers[dates[place]].read(window, out=optical[place])
+            unknown = classes[place] == NO_DATA
+            if unknown.any():
+                np.copyto(optical[place], np.float32(np.nan), where=unknown)
 
         radar = pool.submit(self.radar.read, window) if self.radar else None
         for done in [pool.submit(one, place) for place in range(len(dates))]:

@@ -43,6 +43,8 @@ _NAMES: tuple[tuple[str, str], ...] = (
     (r"(?<![a-z])cs_cdf(?![a-z])|cloud_?score", "clear_score"),
 )
 _PROBABILITY = re.compile(r"(?i)cldprb|cloud.?prob|probab|(?<![a-z])clp(?![a-z])|s2cloudless")
+_PERCENT = re.compile(r"(?i)cldprb|cloud.?prob|probab")
+"""Names that say a probability also of a scene so clear, or so cloudy, that it holds two or three numbers."""
 _MASK_WORD = re.compile(r"(?i)mask|cloud|fmask|qa_?pixel|scl|clm")
 
 
@@ -145,7 +147,8 @@ def _by_values(info: RasterInfo, band: int, values: np.ndarray) -> MaskKind:
     if nodata is not None and np.isfinite(nodata):
         values = values[values != nodata]
     kind, why = _kind_of(info, band, values, nodata)
-    if kind == "binary" and 0 < values.size < looked_at and values[0] != 0 and (values == values[0]).all():
+    marks = kind in ("binary", "classes") and 0 < values.size < looked_at and (values != 0).all()
+    if marks and (values == values[0]).all():
         kind, why = "marks", f"it holds {values[0]:g} and no other number"
     # 0 as a nodata value of a mask means "nothing to restore here", not a hole in the mask
     keep = None if nodata == 0 and kind in ("binary", "marks", "classes", "probability", "percent") else nodata
@@ -174,6 +177,7 @@ def _kind_of(info: RasterInfo, band: int, values: np.ndarray, nodata: float | No
         return "binary", "it holds no value at all"
     low, high = float(values.min()), float(values.max())
     probable = bool(_PROBABILITY.search(info.name) or _PROBABILITY.search(info.descriptions[band - 1]))
+    percent = probable and bool(_PERCENT.search(f"{info.name} {info.descriptions[band - 1]}")) and high <= 100
     if values.dtype.kind == "f" and not (values == np.round(values)).all():
         if low < 0 or high > 100:
             raise InputError(
@@ -187,9 +191,9 @@ def _kind_of(info: RasterInfo, band: int, values: np.ndarray, nodata: float | No
         if 255 in (nodata, *found):
             return "classes", "it holds 0, 1 and 255 for no data"
         return "binary", "it holds 0 and 1"
-    if found <= {0, 1, 2, 255} and found != {0, 255} and found != {255}:
+    if found <= {0, 1, 2, 255} and found != {0, 255} and found != {255} and not percent:
         return "classes", f"it holds {', '.join(str(v) for v in sorted(found))}"
-    if len(found) <= 2:
+    if len(found) <= 2 and not percent:
         return "binary", f"it holds {', '.join(str(v) for v in sorted(found))}"
     if found <= {0, 1024, 2048, 3072}:
         return "qa60", "it holds the bits 1024 and 2048"

@@ -318,6 +318,18 @@ def test_guesses_are_warnings_and_say_so_once(make_job, do, changed, make_series
     assert not [text for level, text in do.log if level == "info" and "an unknown product" in text]
 
 
+def test_nothing_is_learned_from_what_a_mask_does_not_cover(make_series, make_job, do, write_image) -> None:
+    """Under the other half of the cloud the target shows the cloud; the half that is restored must not look like it."""
+    series = make_series()
+    half = write_image(series.cloud[:, :40].astype(np.uint8), "half.tif")
+    result = do(make_job(series, cloud_mask=str(half)))
+    restored = series.cloud.copy()
+    restored[:, 40:] = False
+    assert np.abs(pixels(result.output).astype(float) - series.truth)[:, restored].mean() < 30
+    np.testing.assert_array_equal(pixels(result.output)[:, ~restored], pixels(series.target)[:, ~restored])
+    assert any("half.tif says nothing of 50%" in text for _, text in do.log)
+
+
 def test_a_side_file_tells_where_the_holes_are(make_series, make_job, do) -> None:
     """What QGIS and GDAL keep in .aux.xml beside a raster counts, and reading writes no such file."""
     series = make_series()
