@@ -71,7 +71,7 @@ def _maps(layers: Judged, restored: list[Shown], reference: Shown) -> list[Pictu
     if layers.sigma is not None:
         sigma = over_bands(thumbnail(layers.sigma.info, layers.sigma.radiometry, layers.grid, layers.bands, EDGE))
         own = plots.common_top([errors[0], sigma])
-        uri = plots.map_of(sigma, "announced standard deviation, mean over bands (reflectance)", top=own)
+        uri = plots.map_of(sigma, "standard deviation, mean over bands (reflectance)", top=own)
         caption = f"Of {layers.names[0]}, on a scale of its own." if len(restored) > 1 else ""
         pictures.append(Picture("Announced uncertainty", uri, "Map of the uncertainty", caption))
     return pictures

@@ -55,7 +55,7 @@ def coverage(measured: Mapping[str, float | None]) -> str:
     promised = [float(level) for level in measured]
     held = [np.nan if share is None else 100 * share for share in measured.values()]
     axes.plot([0, 100], [0, 100], color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
-    axes.annotate("perfect", (22, 22), rotation=38, color=QUIET, fontsize=10, ha="left", va="bottom")
+    axes.annotate("perfect", (24, 18), color=QUIET, fontsize=10, ha="left", va="top")
     axes.plot(promised, held, color=ACCENT, marker="o", linewidth=1.8)
     axes.set(xlim=(0, 104), ylim=(0, 104), xlabel="promised by the interval (%)", ylabel="true values inside (%)")
     return _address(figure)

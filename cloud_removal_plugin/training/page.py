@@ -18,7 +18,7 @@ MOST_POINTS, MOST_ROWS = 600, 200
 STYLE = (
     "body{font:15px/1.5 sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#222}"
     "table{border-collapse:collapse}td,th{padding:.15rem .8rem .15rem 0;vertical-align:top;text-align:left}"
-    "svg{width:100%;height:auto}.axis{stroke:#c5ced5;fill:none}.scroll{overflow-x:auto}.train{stroke:#1f6feb}.validation{stroke:#d1242f}.best{background:#fff3c4}"
+    "svg{width:100%;min-width:560px;height:auto}.axis{stroke:#c5ced5;fill:none}.scroll{overflow-x:auto}.train{stroke:#1f6feb}.validation{stroke:#d1242f}.best{background:#fff3c4}"
 )
 
 
@@ -133,5 +133,6 @@ def _plot(title: str, curves: Sequence[tuple[str, str, Points]]) -> str:
     key += f'<text x="{MARGIN}" y="{HEIGHT - 36}" font-size="12">step 0</text>'
     key += f'<text x="{WIDTH - MARGIN}" y="{HEIGHT - 36}" font-size="12" text-anchor="end">step {axes.right:.0f}</text>'
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{_text(title)}">{axes.labels()}{key}{lines}</svg>'
+        f'<div class="scroll"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{_text(title)}">'
+        f"{axes.labels()}{key}{lines}</svg></div>"
     )
