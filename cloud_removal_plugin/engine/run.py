@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -63,7 +64,7 @@ def run(job: Job, report: Report, cancelled: Cancel, log: Log) -> Result:
     read = (*job.inputs, *(file for path in job.inputs if path for file in files_behind(path)))
     for target in job.outputs if job.kind != "series" else ():  # a series writes folders, which it checks itself
         check_target(target, read, _endings(job, target))
-    if len(set(job.outputs)) < len(job.outputs):
+    if len({os.path.realpath(path) for path in job.outputs}) < len(job.outputs):
         raise OutputError("Two outputs have the same file name. Give each output a file of its own.")
     budget = devices.memory_budget_mb(job.memory_mb)
     cache = min(BLOCK_CACHE_MB, max(budget // 8, 32)) * 2**20  # rasterio hands GDAL bytes, whatever GDAL's text says

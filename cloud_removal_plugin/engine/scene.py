@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
@@ -169,7 +170,13 @@ def crop(info: RasterInfo, extent: tuple[float, float, float, float] | None) -> 
 
 
 def _refuse_input_twice(job: Job) -> None:
-    if job.input in job.other_dates:
-        raise InputError(
-            f"{Path(job.input).name} is the input and also one of the other dates. Remove it from the other dates."
-        )
+    seen: set[str] = set()
+    for path in job.other_dates:
+        real = os.path.realpath(path)
+        if path == job.input or real == os.path.realpath(job.input):
+            raise InputError(
+                f"{Path(path).name} is the input and also one of the other dates. Remove it from the other dates."
+            )
+        if real in seen:
+            raise InputError(f"{Path(path).name} is twice among the other dates. Give every raster once.")
+        seen.add(real)

@@ -116,8 +116,15 @@ def check_together(first: RasterInfo, others: Iterable[RasterInfo]) -> None:
     """Check that all layers can be brought onto the grid of the first, before any work is done.
 
     Raises:
-        GridError: naming both layers.
+        GridError: naming both layers, or one that only ground control points place.
     """
+    others = list(others)
+    for info in (first, *others):
+        if info.points and not info.georeferenced:
+            raise GridError(
+                f"Layer '{info.name}' lies on no grid: ground control points alone tell where it is. Warp it first "
+                "(Raster > Projections > Warp)."
+            )
     grid = grid_of(first)
     for info in others:
         if bool(info.crs_wkt) != bool(first.crs_wkt):

@@ -58,6 +58,7 @@ class RasterInfo:
         interleave: "band", "pixel" or "line".
         has_mask: whether a mask that is not a nodata value comes with the file (alpha band, mask band, .msk).
         alpha: number of the alpha band (from 1), or None.
+        points: number of ground control points.
     """
 
     path: str
@@ -80,6 +81,7 @@ class RasterInfo:
     interleave: str
     has_mask: bool
     alpha: int | None = None
+    points: int = 0
 
     @property
     def name(self) -> str:
@@ -286,6 +288,7 @@ def _collect(path: str, src: rasterio.DatasetReader) -> RasterInfo:
         interleave=src.interleaving.value if src.interleaving else "band",
         has_mask=alpha is not None or any(MaskFlags.per_dataset in flag for flag in flags),
         alpha=alpha,
+        points=len(src.gcps[0]),
     )
 
 

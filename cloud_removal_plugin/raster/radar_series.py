@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import InputError
 from .dates import date_of
 from .grid import Grid
-from .info import RasterInfo, describe, opened
+from .info import RasterInfo, describe
 from .orbits import direction
 from .radar import RadarReader, Unit
 from .windows import Window
@@ -148,9 +148,7 @@ def _refuse_raw(info: RasterInfo) -> None:
     Raises:
         InputError: the raster is one.
     """
-    with opened(info.path) as source:
-        points = len(source.gcps[0])
-    if points and not info.crs_wkt:
+    if info.points and not info.crs_wkt:
         raise InputError(
             f"Radar layer '{info.name}' is a GRD measurement in radar geometry, uncalibrated. Calibrate and "
             "terrain-correct it first (SNAP, ASF HyP3), or fetch an RTC product."

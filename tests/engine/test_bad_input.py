@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import rasterio
+from rasterio.control import GroundControlPoint
 from rasterio.transform import Affine, from_origin
 
 from cloud_removal_plugin.errors import CloudRemovalError, DateError, GridError, InputError, OutputError
@@ -51,6 +52,17 @@ def test_rotated_geotransform(make_series, make_job, do, tmp_path, write_image):
         np.ones((4, *SHAPE), np.uint16), "turned.tif", transform=Affine(10, 2, 600_000, 2, -10, 5_650_000)
     )
     refused(do, make_job(make_series(), input=str(turned)), tmp_path, "rotated", CloudRemovalError)
+
+
+def test_ground_control_points_are_no_grid(make_series, make_job, do, tmp_path):
+    """What is written on the pixels of such a layer would be placed nowhere."""
+    raw = tmp_path / "raw_2024-06-10.tif"
+    points = [GroundControlPoint(r, c, 600_000 + 10 * c, 5_650_000 - 10 * r) for r in (0, 96) for c in (0, 80)]
+    with rasterio.open(raw, "w", driver="GTiff", width=80, height=96, count=4, dtype="uint16") as file:
+        file.write(np.full((4, *SHAPE), 900, np.uint16))
+        file.gcps = (points, rasterio.crs.CRS.from_epsg(32632))
+    job = make_job(make_series(), input=str(raw), other_dates=(), other_masks=(), cloud_mask="")
+    refused(do, job, tmp_path, "raw_2024-06-10.tif.*ground control points.*Warp", GridError)
 
 
 def test_mask_of_another_place(make_series, make_job, do, tmp_path, write_image):
@@ -109,6 +121,9 @@ def test_output_equal_to_an_input(make_series, make_job, do, tmp_path):
 
 def test_two_outputs_of_one_name(make_series, make_job, do, tmp_path):
     refused(do, make_job(make_series(), clouds=str(tmp_path / "out.tif")), tmp_path, "same file", OutputError)
+    (tmp_path / "sub").mkdir()
+    again = str(tmp_path / "sub" / ".." / "out.tif")
+    refused(do, make_job(make_series(), clouds=again), tmp_path, "same file", OutputError)
 
 
 def test_folder_of_the_output_is_missing(make_series, make_job, do, tmp_path):
@@ -134,6 +149,11 @@ def test_input_named_again_as_another_date(make_series, make_job, do, tmp_path):
     series = make_series()
     job = make_job(series, other_dates=(str(series.target), str(series.others[0])), other_masks=())
     refused(do, job, tmp_path, "also one of the other dates", InputError)
+    (tmp_path / "link_2024-06-11.tif").symlink_to(series.target)
+    job = make_job(series, other_dates=(str(tmp_path / "link_2024-06-11.tif"),), other_masks=())
+    refused(do, job, tmp_path, "also one of the other dates", InputError)
+    twice = (str(series.others[0]), str(series.others[0].parent / "." / series.others[0].name))
+    refused(do, make_job(series, other_dates=twice, other_masks=()), tmp_path, "twice among the other", InputError)
 
 
 def test_unknown_method(make_series, make_job, do, tmp_path):
