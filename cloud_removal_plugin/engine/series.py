@@ -337,7 +337,7 @@ class _SeriesRun:
                 f"{missing} of {int(self._hidden.sum())} hidden pixels could not be restored, because nothing is known "
                 "of them on any date. They were left as they were."
             )
-        if len(scene.layers) == 1:
+        if len(scene.layers) == 1 and self._restored.any():
             warnings.append("With one date alone the gaps are filled from their rims; more dates help most.")
         for warning in warnings:
             log("warning", warning)

@@ -146,6 +146,8 @@ def _output_dates(text: str, dates: Sequence[date] | None, count: int) -> list[W
                 f"OUTPUT_DATES asks for {many} rasters; at most {MOST_OUTPUTS} are written. Use longer steps."
             )
         return _listed([dates[0] + timedelta(days=step * i) for i in range(many)], "OUTPUT_DATES", dates)
+    if text.startswith("every"):
+        raise InputError(f"OUTPUT_DATES '{text}' cannot be read. Use input, every 7 days, or dates such as 2018-07-05.")
     listed = [_read(part, "OUTPUT_DATES") for part in re.split(r"[;,\s]+", text) if part]
     return _listed(sorted(set(listed)), "OUTPUT_DATES", dates)
 

@@ -148,9 +148,11 @@ class SeriesEnsemble:
             plan = replace(shared.plan, dates=tuple(range(1, len(others) + 1)), days=days[others] - days[date])
             own = replace(shared, plan=replace(plan, radar=None, completions={}), _weights={})
             out.single[date] = Covered(own, tuple(int(t) for t in others))
-        if dates:
-            many = "One date shows" if len(dates) == 1 else f"{len(dates)} dates show"
-            out.notes = (f"{many} too little to learn from and are estimated from the dates around them.",)
+        near = sum(bool(out.single[date].others) for date in dates)
+        if near:
+            many = "One date shows" if near == 1 else f"{near} dates show"
+            be = "is" if near == 1 else "are"
+            out.notes = (f"{many} too little to learn from and {be} estimated from the dates around.",)
 
     def _block(
         self, samples: Sequence[Observation], plan: BlockPlan, seed: tuple[int, ...], pool: Executor | None,
@@ -257,6 +259,8 @@ def _summary(fitted: FittedSeriesEnsemble) -> str:
         for name, weight in zip(model.names, model.weights.mean(axis=1), strict=True):
             totals[name] = totals.get(name, 0.0) + float(weight) / len(models)
     parts = [f"{name} {weight:.2f}" for name, weight in totals.items()]
-    if fitted.single:
-        parts.append(f"{len(fitted.single)} dates from the dates around them")
+    near = sum(bool(each.others) for each in fitted.single.values())
+    for many, source in ((near, "from the dates around"), (len(fitted.single) - near, "from their rims")):
+        if many:
+            parts.append(f"{many} date{'s' if many > 1 else ''} {source}")
     return ", ".join(parts)

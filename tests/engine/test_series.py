@@ -287,6 +287,7 @@ def test_a_year_of_days(tmp_path, season) -> None:
     [
         ({"dates": "2024-05-01;2024-05-11"}, "DATES holds 2 dates for 3 acquisitions"),
         ({"output_dates": "every 0 days"}, "every 0 days is not possible"),
+        ({"output_dates": "every 2 weeks"}, "'every 2 weeks' cannot be read. Use input, every 7 days"),
         ({"output_dates": "2030-01-01"}, "lies outside the series"),
         ({"output_dates": "sometimes"}, "'sometimes' is not a date"),
         ({"target": "best"}, "TARGET 'best' is not a date"),

@@ -170,6 +170,17 @@ def test_an_empty_date_among_others(season, tmp_path, do) -> None:
         assert np.abs(found[number] - land() - 20 * number)[:, gap].mean() < 60
 
 
+@pytest.mark.parametrize(("method", "filled"), [("fast", True), ("inpainting", True), ("whittaker", False)])
+def test_one_date_alone(method: str, filled: bool, season, tmp_path, do) -> None:
+    """It is filled from the rims of its gaps where the method can do that, and the log says neither more nor less."""
+    images, masks = season(1)
+    result = do(job(tmp_path, images, masks, method=method))
+    assert (result.restored_share == result.cloud_share) == filled
+    assert any("filled from their rims" in sentence for sentence in result.warnings) == filled
+    assert any("could not be restored" in sentence for sentence in result.warnings) != filled
+    assert not any("dates around" in sentence for sentence in (result.method_used, *(text for _, text in do.log)))
+
+
 def test_all_dates_of_one_day(season, tmp_path, do) -> None:
     """Two satellites, overlapping granules: a day may come as often as it likes."""
     images, masks = season(4)
