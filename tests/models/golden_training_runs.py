@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -191,6 +192,13 @@ def _judge_of(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> nn.Mo
     return discriminator_of(weights)
 
 
+def _led_by_noise(judge: nn.Module) -> set[str]:
+    """Biases that an instance norm takes away again: their gradient is rounding, which Adam makes whole steps of."""
+    layers = [(name, layer) for name, layer in judge.named_modules() if not list(layer.children())]
+    normed = (name for (name, _), (_, after) in pairwise(layers) if isinstance(after, nn.InstanceNorm2d))
+    return {f"D_after.{name}.bias" for name in normed}
+
+
 def run_seq2point_steps(case: Case) -> None:
     meta, stored, x = case.meta, case.tensors("w"), case.tensors("x")
     config, expected = meta["config"], case.tensors("y")
@@ -216,8 +224,10 @@ def run_seq2point_steps(case: Case) -> None:
     after |= {f"D_after.{k}": v for k, v in judge.state_dict().items()} if judge else {}
     assert after.keys() >= expected.keys() - {"losses"}
     for name in expected.keys() - {"losses"}:
-        farthest = max(3, len(steps)) * config["lr"]
-        mostly_close(name, after[name], expected[name], allowed["weight_atol"], 0.005, farthest)
+        farthest, share = max(3, len(steps)) * config["lr"], 0.005
+        if judge and name in _led_by_noise(judge):
+            farthest, share = 2 * farthest, 1.0
+        mostly_close(name, after[name], expected[name], allowed["weight_atol"], share, farthest)
 
 
 def _m3rcr_sample(name: str, split: str, **how: Any) -> dict[str, Any]:

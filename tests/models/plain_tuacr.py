@@ -63,7 +63,8 @@ def _mask(w: Weights, c: Tensor) -> Tensor:
 def _partial(w: Weights, name: str, x: Tensor, mask: Tensor | None) -> Tensor:
     height, width = x.shape[-2:]
     known = torch.ones_like(x[:, :1]) if mask is None else mask
-    padded = F.pad(known, (1, 1, 1, 1))
+    # How much is seen carries no gradient.
+    padded = F.pad(known, (1, 1, 1, 1)).detach()
     seen = sum(padded[..., i : i + height, j : j + width] for i in range(3) for j in range(3))
     return conv(w, name, x * known) * 9 / (seen + 1e-8) * seen.clamp(0, 1)
 
