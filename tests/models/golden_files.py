@@ -73,11 +73,15 @@ class Case:
             own["config"] = self.sibling(own["weights_from"]).meta.get("config", {})
         return {**self.sibling(own["of"]).meta, **own} if "of" in own else own
 
+    @property
+    def stored(self) -> dict[str, Tensor]:
+        """Everything in the case's own file of tensors, read anew: runners may change what they are given."""
+        file = self.path.with_suffix(".safetensors")
+        return load_file(file) if file.exists() else {}
+
     def tensors(self, prefix: str) -> dict[str, Tensor]:
         """Tensors whose name starts with ``prefix`` + '.', without it; inputs and weights also of the case it is of."""
-        file = self.path.with_suffix(".safetensors")
-        stored = load_file(file) if file.exists() else {}
-        found = {k[len(prefix) + 1 :]: v for k, v in stored.items() if k.startswith(prefix + ".")}
+        found = {k[len(prefix) + 1 :]: v for k, v in self.stored.items() if k.startswith(prefix + ".")}
         if not found and prefix in ("x", "w") and "of" in self.meta:
             return self.sibling(self.meta["of"]).tensors(prefix)
         return found

@@ -43,10 +43,12 @@ TINY: dict[str, dict[str, Any]] = {
     "seq2point_pairwise": {"resnet_F": 2, "resnet_B": 1},
     "baseline_resnet": {"resnet_F": 4, "resnet_B": 2},
 }
+OTHERS = ("seq2point_discriminator", "seq2point_train", "seq2point_perceptual")
 WITH_WEIGHTS = [
-    case for case in all_cases() if case.tensors("w") and
-    not case.name.startswith(("seq2point_discriminator", "seq2point_train", "seq2point_perceptual"))
-]  # fmt: skip
+    case
+    for case in all_cases()
+    if not any(name in case.name for name in OTHERS) and any(key.startswith("w.") for key in case.stored)
+]
 
 
 def state(name: str) -> dict[str, Any]:

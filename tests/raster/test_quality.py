@@ -14,13 +14,18 @@ from cloud_removal_plugin.raster import quality as q
 ROOT = Path(__file__).resolve().parents[2]
 
 
+TABLES = ("landsat_c2_qa_pixel", "hls_v2_fmask", "gee_qa60", "s2_scl")
+
+
 @pytest.fixture(scope="module")
 def golden():
-    folder = Path(os.environ.get("CLOUD_REMOVAL_GOLDENS") or ROOT.parent / "shared" / "reference" / "goldens")
-    path = folder / "detector_qa_tables.json"
-    if not path.is_file():
-        pytest.skip(f"no test vectors: {path} is not there (set CLOUD_REMOVAL_GOLDENS)")
-    return json.loads(path.read_text())
+    named = [Path(part) for part in os.environ.get("CLOUD_REMOVAL_GOLDENS", "").split(":") if part]
+    folders = named or [ROOT.parent / "shared" / "reference" / "goldens"]
+    found = [path for folder in folders for path in sorted(folder.rglob("*detector_qa_tables*.json"))]
+    if not found:
+        pytest.skip(f"no test vectors in {', '.join(map(str, folders))} (set CLOUD_REMOVAL_GOLDENS)")
+    tables = [json.loads(path.read_text()) for path in found]
+    return {key: [row for table in tables for row in table.get(key, ())] for key in TABLES}
 
 
 @pytest.mark.parametrize(
