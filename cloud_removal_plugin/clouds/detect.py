@@ -316,8 +316,10 @@ def _plan(
     how = rules.recipe(bands, _top_of_atmosphere(readers, grid, notes))
     if not how.dark:
         notes.append("Shadows were not looked for: the layer has no near or shortwave infrared band.")
-    if not any(name in rules.VISIBLE for name in bands):
-        notes.append("Clouds were found by brightness alone: no band is known as visible.")
+    if "blue" not in bands:
+        notes.append(
+            "Clouds were found without a blue band: bright ground may count as cloud. Look at the clouds found."
+        )
     when = tuple(float(day) for day in days)
     return Plan(bands, how, model, method == "s2cloudless", firstpass.cell_px(grid.pixel_m), when)
 

@@ -121,7 +121,8 @@ class Job:
         """Refuse what no run could do.
 
         Raises:
-            InputError: unknown kind or device, no input or output, a negative number, other_masks of another length.
+            InputError: unknown kind or device, no input or output, a negative number, a threshold outside 0..1,
+                other_masks of another length.
         """
         if self.kind not in KINDS:
             raise InputError(f"A job cannot be of the kind '{self.kind}'. Use one of: {', '.join(KINDS)}.")
@@ -141,6 +142,8 @@ class Job:
             raise InputError("The job does not say which checkpoint to import. Give the path of a file.")
         if self.dilate < AUTO_DILATE_PX:
             raise InputError(f"'dilate' is {self.dilate}; use 0 or more pixels, or {AUTO_DILATE_PX} for automatic.")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise InputError(f"'threshold' is {self.threshold:g}; it is a probability from 0 to 1.")
         for name in ("memory_mb", "seed"):
             if getattr(self, name) < 0:
                 raise InputError(f"'{name}' is {getattr(self, name)}; it cannot be negative.")

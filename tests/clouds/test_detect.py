@@ -147,6 +147,7 @@ def test_few_bands(bands: tuple[str, ...], dates: int) -> None:
     classes, _, notes = run(optical[:, planes], bands, dilate=0)
     assert (classes == 1)[cloud].mean() > 0.85
     assert ("nir" in bands) != any("Shadows were not looked for" in note for note in notes)
+    assert ("blue" in bands) != any("without a blue band" in note for note in notes)
 
 
 def test_snow_that_stays_is_ground() -> None:

@@ -67,6 +67,7 @@ def test_job_lists_what_it_reads_and_writes():
         ({"extent": [1, 2, 3, None]}, "'extent'"),
         ({"other_dates": "a.tif"}, "'other_dates'"),
         ({"threshold": "high"}, "'threshold'"),
+        ({"threshold": 50}, "'threshold' is 50; it is a probability from 0 to 1"),
     ],
 )
 def test_job_refuses_with_a_sentence(change, sentence):
