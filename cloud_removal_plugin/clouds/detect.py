@@ -317,9 +317,7 @@ def _plan(
     if not how.dark:
         notes.append("Shadows were not looked for: the layer has no near or shortwave infrared band.")
     if "blue" not in bands:
-        notes.append(
-            "Clouds were found without a blue band: bright ground may count as cloud. Look at the clouds found."
-        )
+        notes.append("Clouds were found without a blue band: bright ground may count as cloud. Look at what was found.")
     when = tuple(float(day) for day in days)
     return Plan(bands, how, model, method == "s2cloudless", firstpass.cell_px(grid.pixel_m), when)
 
