@@ -31,7 +31,7 @@ from .membrane import spread
 from .protocol import Fitted, Needs, Report
 from .sampling import draw_sample
 from .sigma import SigmaModel, fit_sigma, log_size, overall
-from .stack import stack_weights
+from .stack import stack_weights, told
 from .trial import (
     SMALL,
     Trial,
@@ -296,7 +296,7 @@ class SceneEnsemble:
         features = _trial_features(trial, trial.truth + stacked, correction)
         sigma = fit_sigma(features, stacked, trial.fold, trial.log_deviation) if stacked.shape[1] >= 50 else None
         rmse = overall(stacked) if sigma else None
-        summary = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(names, weights.mean(axis=1), strict=True))
+        summary = ", ".join(told(names, weights.mean(axis=1)))
         announced = sigma.predict(features, stacked.shape[1]) if sigma else None
         mixed = dict(zip(names, weights, strict=True))
         evidence = gather(trial.names, trial.values - trial.truth, mixed, stacked, announced, trial.fold)

@@ -37,7 +37,7 @@ from .series_trial import (
 )
 from .series_window import Block, DateModel, error_features
 from .sigma import fit_sigma, overall
-from .stack import stack_weights
+from .stack import stack_weights, told
 
 HALO = TILE
 """Tiles of the local correction that touch a window lie within this; farther rims hardly matter inside."""
@@ -258,7 +258,7 @@ def _summary(fitted: FittedSeriesEnsemble) -> str:
     for model in models:
         for name, weight in zip(model.names, model.weights.mean(axis=1), strict=True):
             totals[name] = totals.get(name, 0.0) + float(weight) / len(models)
-    parts = [f"{name} {weight:.2f}" for name, weight in totals.items()]
+    parts = told(totals, totals.values())
     near = sum(bool(each.others) for each in fitted.single.values())
     for many, source in ((near, "from the dates around"), (len(fitted.single) - near, "from their rims")):
         if many:

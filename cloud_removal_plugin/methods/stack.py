@@ -6,7 +6,7 @@ so the weights are not left to the gaps alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -47,3 +47,8 @@ def stack_weights(errors: np.ndarray, members: Sequence[str]) -> np.ndarray:
         system[many, :many] = system[:many, many] = 1
         out[:, band] = np.linalg.solve(system, np.append(strength * start, 1.0))[:many]
     return out
+
+
+def told(names: Iterable[str], weights: Iterable[float]) -> list[str]:
+    """'gaussian 0.30' for each member; what rounds to nothing has no sign."""
+    return [f"{name} {round(float(weight), 2) + 0.0:.2f}" for name, weight in zip(names, weights, strict=True)]

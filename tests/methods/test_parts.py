@@ -17,7 +17,7 @@ from cloud_removal_plugin.methods.local_correction import LocalRidge, terms
 from cloud_removal_plugin.methods.membrane import harmonic
 from cloud_removal_plugin.methods.radar import features, plan
 from cloud_removal_plugin.methods.sigma import NORMAL_90, fit_sigma
-from cloud_removal_plugin.methods.stack import stack_weights
+from cloud_removal_plugin.methods.stack import stack_weights, told
 from tests.methods.scenes import clouds, scene
 
 SIZES = st.integers(1, 40)
@@ -104,6 +104,10 @@ def test_networks_learn_a_curve() -> None:
     assert left.std() < 0.5 * y.std()
     (again,) = networks.train(x, y, [np.arange(8000)], (1,))
     np.testing.assert_array_equal(net.w1, again.w1)
+
+
+def test_a_weight_that_rounds_to_nothing_has_no_sign() -> None:
+    assert told(["a", "b", "c"], np.array([1.0, -0.004, -0.02])) == ["a 1.00", "b 0.00", "c -0.02"]
 
 
 def test_stack_weights_sum_to_one_and_follow_the_better_member() -> None:
