@@ -75,10 +75,15 @@ def _rgb_bands(count: int) -> list[int]:
     return [b - 1 for b in RGB] if count >= 4 else [min(b, count - 1) for b in range(3)]
 
 
+_RESULTS = {"METHOD_USED": None, "CLOUD_SHARE": ".1%", "RESTORED_SHARE": ".1%", "EXPECTED_RMSE": ".4f"}
+"""What is told of a run, and how: shares in percent, the error in reflectance."""
+
+
 def _numbers(results: dict[str, str], seconds: float) -> None:
-    for key in ("METHOD_USED", "CLOUD_SHARE", "RESTORED_SHARE", "EXPECTED_RMSE"):
-        if results.get(key):
-            say(f"  {key.lower().replace('_', ' '):<18} {results[key]}")
+    for key, form in _RESULTS.items():
+        if results.get(key, "") not in ("", "None", "NULL"):
+            value = results[key] if form is None else format(float(results[key]), form)
+            say(f"  {key.lower().replace('_', ' '):<18} {value}")
     own_time = f", of which {float(results['SECONDS']):.0f} s the job itself" if results.get("SECONDS") else ""
     say(f"  {'time':<18} {seconds:.0f} s{own_time}")
 
@@ -160,7 +165,7 @@ def _draw_made_up(
         picture.Panel("Restored", "from five other dates and Sentinel-1", picture.colours(restored[bands], low, high)),
         picture.Panel("Truth", "the same day without clouds", picture.colours(truth[bands], low, high)),
         picture.Panel("Error", f"MAE {ours.mae:.4f}; interpolation in time {theirs.mae:.4f}", error, limit),
-        picture.Panel("Sigma", "one standard deviation, as the plugin states it", spread, limit),
+        picture.Panel("Uncertainty", "one standard deviation, as the plugin states it", spread, limit),
     ]
     caption = "10 m pixels, true colours, one stretch for all. The plugin found the clouds and shadows by itself."
     picture.draw(png, panels, found, "Cloud Removal on a made-up scene", caption)
@@ -202,7 +207,7 @@ def _draw_own(png: Path, scenes: own.OwnScenes, results: dict[str, str]) -> None
     panels = [
         picture.Panel("Cloudy", Path(scenes.optical[0]).name, picture.colours(cloudy[bands], low, high)),
         picture.Panel("Restored", source, picture.colours(restored[bands], low, high)),
-        picture.Panel("Sigma", note, spread, limit),
+        picture.Panel("Uncertainty", note, spread, limit),
     ]
     picture.draw(png, panels, found, f"Cloud Removal, {scenes.dates[0]}", "True colours, one stretch for both.")
 

@@ -128,7 +128,7 @@ def _legend(figure, shown, patch) -> None:
     """Colour bar of the values, and what the grey means, at the lower right."""
     inches = figure.get_figheight()
     figure.legend(
-        handles=[patch(facecolor=_KEPT, edgecolor="#c5ced5", label="seen from above: kept bit for bit"),
+        handles=[patch(facecolor=_KEPT, edgecolor="#c5ced5", label="clear: kept bit for bit"),
                  patch(facecolor="none", edgecolor="#e4572e", label="detail below")],
         loc="lower left", bbox_to_anchor=(0.008, 0.45 / inches), ncol=2, frameon=False, fontsize=9,
         handlelength=1.3, columnspacing=1.6,

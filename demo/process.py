@@ -44,7 +44,7 @@ def run_algorithm(
             line = raw.rstrip()
             lines.append(line)
             said = _PROGRESS.sub("", line).strip("-").strip()
-            if echo and said and "Results" not in lines and not re.match(r"[A-Z_]+:\t|Inputs$", said):
+            if echo and said and "Results" not in lines and not re.match(r"[A-Z_]+:(\t|$)|Inputs$", said):
                 echo(said)
     if process.returncode != 0:
         raise ProcessError(f"{algorithm} failed:\n" + "\n".join(lines[-12:]))

@@ -9,6 +9,7 @@ import pytest
 import rasterio
 
 from demo import own, picture, process, scene, scores
+from demo.__main__ import _numbers
 from demo.phenology import materials, sun
 from demo.spectra import BAND_NAMES
 
@@ -160,8 +161,36 @@ def test_picture_is_small_and_opens(small_scene: scene.Scene, tmp_path) -> None:
     low, high = picture.stretch(rgb, ~hidden)
     panels = [
         picture.Panel("Truth", "clear", picture.colours(rgb, low, high)),
-        picture.Panel("Sigma", "one", np.where(hidden, 0.01, np.nan), 0.02),
+        picture.Panel("Uncertainty", "one", np.where(hidden, 0.01, np.nan), 0.02),
     ]
     picture.draw(tmp_path / "a.png", panels, hidden, "Heading", "Caption")
     with Image.open(tmp_path / "a.png") as image:
         assert image.width > 400
+
+
+def test_the_log_is_passed_on_without_the_list_of_inputs(tmp_path, monkeypatch) -> None:
+    lines = [
+        "Inputs",
+        "INPUT:\ta.tif",
+        "OTHER_DATES:\t",
+        "Finding clouds",
+        "Results",
+        "OUTPUT:\tb.tif",
+        "CLOUD_SHARE:\t0.5",
+    ]
+    program = tmp_path / "qgis_process"
+    program.write_text("#!/bin/sh\n" + "".join(f"printf '%s\\n' '{line}'\n" for line in lines))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("QGIS_CUSTOM_CONFIG_PATH", str(tmp_path))
+    said: list[str] = []
+    assert process.run_algorithm("cloudremoval:any", [], said.append) == {"OUTPUT": "b.tif", "CLOUD_SHARE": "0.5"}
+    assert said == ["Finding clouds"]
+
+
+def test_shares_and_errors_are_told_with_the_digits_that_mean_something(capsys) -> None:
+    _numbers({"METHOD_USED": "fast", "CLOUD_SHARE": "0.5816211700439453", "EXPECTED_RMSE": "None"}, 20.2)
+    said = capsys.readouterr().out
+    assert "58.2%" in said
+    assert "None" not in said
+    assert "5816" not in said
