@@ -104,7 +104,8 @@ def prepare_radar(
         log("info", f"Taken: {', '.join(_label(one) for one in chosen)}, of {len(series.passes)} acquisitions.")
         out = stack.enter_context(_writer(job, grid, chosen, series, settings))
         if _stream(series, chosen, out, settings, progress, budget_mb, threads):
-            raise InputError("The radar rasters hold no data on the target. Choose rasters of the same place.")
+            more = "" if settings.unit == "auto" else f" whose numbers are {settings.unit}, as UNIT says, or UNIT auto"
+            raise InputError(f"The radar rasters hold no data on the target. Choose rasters of the same place{more}.")
     for sentence in warnings:
         log("warning", sentence)
     return Result(output=job.output, method_used=", ".join(_label(one) for one in chosen))
@@ -232,8 +233,9 @@ def _stream(
         for name in sorted({one.direction for one in chosen}):
             count = sum(one.direction == name for one in used)
             if count < FEW_FOR_QUEGAN:
+                of = f"of the {name} orbit" if name else "whose orbit no name or tag tells"
                 raise InputError(
-                    f"The multi-temporal filter has only {count} {name or 'undirected'} acquisitions; it needs "
+                    f"The multi-temporal filter has {count} acquisition{'s' * (count != 1)} {of}; it needs "
                     f"{FEW_FOR_QUEGAN}. Give more dates, or choose another SPECKLE filter."
                 )
     empty = True

@@ -204,7 +204,8 @@ def test_without_a_target_the_first_raster_is_the_grid(prepare, tmp_path) -> Non
     ("settings", "sentence"),
     [
         ({"orbit": "ascending"}, "No ascending acquisition.*descending"),
-        ({"speckle": "quegan"}, "needs 3. Give more dates"),
+        ({"speckle": "quegan"}, "has 1 acquisition of the descending orbit; it needs 3. Give more dates"),
+        ({"unit": "power"}, "hold no data on the target.*or UNIT auto"),
         ({"date": "June"}, "is not a date"),
         ({"speckle": "median"}, "'median' is none of"),
         ({"looks": 0}, "'looks' must be"),
