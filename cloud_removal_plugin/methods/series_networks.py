@@ -23,8 +23,8 @@ BATCH = 512
 LEAST_OF_DATE, MOST_OF_DATE = 48, 192
 TOGETHER = 6
 """Dates that share a trunk; fourteen in one lost 0.2 dB."""
-STEPS, WIDE_STEPS = (300, 450), 2_000
-"""Training steps below and from :data:`networks.MANY` samples a date on, and of wide networks."""
+STEPS, WIDE_STEPS = (300, 450), (900, 2_000)
+"""Training steps below and from :data:`networks.MANY` samples a date on; those of wide networks."""
 LONGEST = 12.0
 """Standardised inputs are clipped here."""
 
@@ -64,7 +64,7 @@ def train_shared(
         folds: (n,) simulated gap of each sample. numbers: the simulated gaps.
         filled: so many inputs, the first ones, are filled dates; they enter the dates of a trunk by the same weights.
         seed: of every random choice. pool: trains side by side. check: raises to stop.
-        thorough: train wide networks for longer, where a trunk has :data:`networks.MANY` samples a date.
+        thorough: train wide networks for longer.
 
     Returns:
         For each of ``numbers``, the networks of the dates in terms of raw inputs.
@@ -90,13 +90,12 @@ def _trunk(
 ) -> list[Network]:
     """The networks of one trunk's dates that may not see one simulated gap."""
     shown = [date for date, task in enumerate(tasks) if (task.fold != number).any()]
-    # decided by all samples, so that the networks of all gaps are of one width
+    units, steps = (WIDE_UNITS, WIDE_STEPS) if thorough else (UNITS, STEPS)
     many = sum(len(task.fold) for task in tasks) >= MANY * len(tasks)
-    units, steps = (WIDE_UNITS, WIDE_STEPS) if many and thorough else (UNITS, STEPS[many])
     out = [_silent(task, units) for task in tasks]
     if shown:
         some = [tasks[date] for date in shown]
-        parts = _optimise(some, number, np.random.default_rng(seed), check, units, steps)
+        parts = _optimise(some, number, np.random.default_rng(seed), check, units, steps[many])
         for place, date in enumerate(shown):
             out[date] = _raw(tasks[date], parts, place)
     return out
