@@ -12,7 +12,7 @@ QGIS_ENV = eval "$$(tools/qgis_env.sh)"
 export OMP_WAIT_POLICY := passive
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 setup: ## install what is missing (10 minutes on a fresh machine, nothing the second time)
 	@tools/setup.sh

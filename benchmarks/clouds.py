@@ -12,6 +12,7 @@ date, on arrays in memory.
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import math
 import os
@@ -231,7 +232,9 @@ def speed_rows(series: Labelled, edge: int = 2048, dates: int = 6) -> Iterator[s
 def main() -> None:
     """Print the tables."""
     default = os.environ.get("CLOUD_REMOVAL_DATA") or ROOT.parent / "shared" / "data"
-    data = Path(sys.argv[1] if len(sys.argv) > 1 else default)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?", default=Path(default), help="folder of the data sets")
+    data = parser.parse_args().data
     flanders = worldcereal(data, "00002806639B424A", "Flanders SCL")
     tanzania = worldcereal(data, "2021_TZA", "Tanzania SCL (no visible bands)")
     scene = lazio(data)

@@ -67,8 +67,8 @@ def again(job: str, paths: Sequence[str], more: Iterable[tuple[str, str]] = ()) 
     hashes = [[path, fingerprint(path)] for path in dict.fromkeys(paths)]
     return Section(
         "Run it again",
-        "Save the job as job.json and run: python -m cloud_removal_plugin run job.json. The same files, versions and "
-        "seed give the same result.",
+        "Save the job as job.json and run, with the plugin's Python and in the folder that holds cloud_removal_plugin: "
+        "python -m cloud_removal_plugin run job.json. The same files, versions and seed give the same result.",
         [
             Code("The job", text, folded=True),
             Code(

@@ -25,7 +25,7 @@ def add_commands(commands: Any) -> None:
     train.add_argument("config", help="TOML or JSON, see docs/training.md")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the output folder")
     train.add_argument("--install", action="store_true", help="put the weights into the folder of weights afterwards")
-    for name, about in (("predict", "write predictions"), ("evaluate", "measure predictions, figures as CSV")):
+    for name, about in (("predict", "write predictions"), ("evaluate", "write a CSV of the errors")):
         command = commands.add_parser(name, help=f"{about} of a trained or imported network")
         command.add_argument("config", help="the TOML or JSON file of the training")
         command.add_argument(
