@@ -20,6 +20,7 @@ from rasterio.windows import Window as RioWindow
 
 from ..errors import InputError
 from .align import place
+from .bandnames import named
 from .dates import date_of, find_date
 from .grid import Grid
 from .info import RasterInfo, castable, read_error
@@ -45,10 +46,11 @@ MARGIN_PX = 4
 
 @dataclass(frozen=True)
 class Unit:
-    """How numbers become linear power: kind "db", "power" or "amplitude"; factor and offset of ``dn * factor`` (dB)."""
+    """How numbers become linear power: kind "db", "power" or "amplitude"; dB are ``dn * factor + offset``."""
 
     kind: str
     factor: float = 1.0
+    offset: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ class RadarReader(OpenRaster):
     def _power(self, values: np.ndarray) -> np.ndarray:
         """Linear power of file numbers, NaN where that is no backscatter."""
         if self.unit.kind == "db":
-            db = values * np.float32(self.unit.factor)
+            db = values * np.float32(self.unit.factor) + np.float32(self.unit.offset)
             db[(db < DB_LOWEST) | (db > DB_HIGHEST)] = np.nan
             return np.power(np.float32(10.0), db / np.float32(10.0), dtype=np.float32)
         power = np.square(values) * np.float32(self.unit.factor) if self.unit.kind == "amplitude" else values
@@ -186,6 +188,8 @@ class RadarReader(OpenRaster):
         """DB of file numbers, without a detour where they are dB already."""
         if self.unit.kind == "db":
             db = values if self.unit.factor == 1.0 else values * np.float32(self.unit.factor)
+            if self.unit.offset:
+                db = db + np.float32(self.unit.offset)
         else:
             db = _decibel(self._power(values))
         db[(db < DB_LOWEST) | (db > DB_HIGHEST)] = np.nan
@@ -270,6 +274,12 @@ def _acquisitions(info: RasterInfo) -> tuple[tuple[Acquisition, ...], str]:
         if any(p in ("hh", "hv") for p in pols):
             note += " HH and HV stand in for VV and VH."
         return _paired(info, co, cross), note
+    optical = [text for band, text in enumerate(info.descriptions, start=1) if named(info, band)]
+    if sum(not re.fullmatch(r"(?i)(band[_ ]?)?b?\d+", text) or "0" in text for text in optical) > 1:
+        raise InputError(
+            f"Radar layer '{info.name}' has optical bands ({', '.join(optical[:4])}). Choose a Sentinel-1 raster, or "
+            "leave it empty."
+        )
     bands = [
         i for i in range(1, info.count + 1) if i != info.alpha and not re.search(r"(?i)angle", info.descriptions[i - 1])
     ]
@@ -342,14 +352,18 @@ def _unit(info: RasterInfo, bands: list[int]) -> tuple[Unit, str]:
         InputError: an 8-bit picture.
     """
     dtype = np.dtype(info.dtypes[bands[0] - 1])
+    scale, offset = info.scales[bands[0] - 1], info.offsets[bands[0] - 1]
+    values = sample(info, tuple(bands)).astype(np.float64)
+    values = values[(values != 0) & (np.abs(values) < 1e7)]
+    told = float(np.median(values)) * scale + offset if values.size else np.nan
+    if dtype.kind in "iu" and offset < 0 < scale and -35.0 <= told <= 2.0:
+        note = f"dB stored as integers times {scale:g} - {-offset:g}, as the file says (median {told:.1f})."
+        return Unit("db", scale, offset), note
     if dtype.itemsize == 1:
         raise InputError(
             f"Radar layer '{info.name}' is an 8-bit picture. Give calibrated backscatter in dB or linear power "
             "(float, VV and VH)."
         )
-    values = sample(info, tuple(bands)).astype(np.float64)
-    values = values[(values != 0) & (np.abs(values) < 1e7)]
-    scale = info.scales[bands[0] - 1]
     if not values.size:
         return Unit("db"), "no pixel with data was found in a sample; taken as dB."
     values = values[values > -9000] if dtype.kind == "f" and (values > -9000).any() else values

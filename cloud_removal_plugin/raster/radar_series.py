@@ -73,7 +73,7 @@ class RadarSeries:
         _refuse_raw(info)
         reader = RadarReader(info, self.grid)
         notes = reader.notes
-        if unit != "auto":
+        if unit not in ("auto", reader.unit.kind):  # else what was found of such numbers holds: hundredths of a dB
             reader.unit = Unit(unit)
             notes = (*(note for note in notes if "turned to dB" not in note and "taken as" not in note),)
             notes += (f"{info.name}: read as {unit}, as chosen.",)

@@ -17,10 +17,11 @@ from cloud_removal_plugin.errors import Cancelled, GridError
 JOB = Job("restore", "in.tif", "out.tif")
 
 
-@pytest.fixture
-def job_file(tmp_path):
+@pytest.fixture(params=["utf-8", "utf-8-sig"])
+def job_file(tmp_path, request):
+    """As editors save it, with and without a mark of its encoding."""
     path = tmp_path / "job.json"
-    path.write_text(JOB.to_json(), encoding="utf-8")
+    path.write_text(JOB.to_json(), encoding=request.param)
     return str(path)
 
 

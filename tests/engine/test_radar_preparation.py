@@ -219,6 +219,16 @@ def test_refused_in_a_sentence(prepare, tmp_path, settings, sentence) -> None:
     assert not (tmp_path / "radar.tif").exists()
 
 
+@pytest.mark.parametrize("unit", ["db", "amplitude"])
+def test_a_chosen_unit_keeps_what_is_known_of_such_integers(prepare, tmp_path, unit) -> None:
+    """Hundredths of a dB are dB, digital numbers are amplitudes: choosing the unit that is found changes nothing."""
+    db = scene().astype(np.float64)
+    stored = np.round(db * 100).astype(np.int16) if unit == "db" else np.round(10 ** ((db + 83) / 20)).astype(np.uint16)
+    path = write(tmp_path / "S1_2024-06-08.tif", stored, ("VV", "VH"))
+    found, _ = prepare(path, unit=unit)
+    np.testing.assert_allclose(found, db, atol=0.02)
+
+
 def test_unusable_rasters_are_refused(prepare, tmp_path) -> None:
     points = [
         GroundControlPoint(r, c, 300000 + 10 * c, 4700000 - 10 * r) for r, c in ((0, 0), (0, 50), (40, 0), (40, 50))

@@ -63,6 +63,22 @@ class TestUnits:
         out, _ = read(radar(np.round(db * factor).astype(np.int32), names=("VV", "VH")))
         np.testing.assert_allclose(out[0], db, atol=0.006)
 
+    @pytest.mark.parametrize(("dtype", "scale", "offset"), [("uint16", 1e-3, -45.0), ("uint8", 0.2, -41.0)])
+    def test_scale_and_offset_of_the_file(self, radar, dtype, scale, offset):
+        db = backscatter()
+        stored = radar(np.round((db - offset) / scale).clip(1, np.iinfo(dtype).max).astype(dtype), names=("VV", "VH"))
+        with rasterio.open(stored.path, "r+") as file:
+            file.scales, file.offsets = (scale,) * 2, (offset,) * 2
+        out, reader = read(describe(stored.path))
+        np.testing.assert_allclose(out[0], db, atol=0.11)
+        assert any("as the file says" in note for note in reader.notes)
+
+    @pytest.mark.parametrize("names", [("blue", "green", "red", "nir"), ("B02", "B03", "B04", "B08")])
+    def test_optical_bands_are_refused(self, radar, names):
+        with pytest.raises(InputError, match="has optical bands"):
+            read(radar(np.full((4, 8, 8), 900, np.uint16), names=names))
+        read(radar(backscatter(2), "plain.tif", names=("B1", "B2", "B3", "B4")))
+
     def test_sixteen_bit_amplitude(self, radar):
         db = backscatter()
         out, reader = read(radar(np.round(10 ** ((db + 83) / 20)).astype(np.uint16), names=("VV", "VH")))
