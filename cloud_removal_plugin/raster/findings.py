@@ -254,18 +254,16 @@ def _optical(info: RasterInfo) -> Single:
 
 def _source(info: RasterInfo) -> str:
     """Who exported the raster, where its name, bands or tags tell."""
-    text = source_text(info)
+    text, names = source_text(info), set(info.descriptions)
     if any(key.startswith("CLOUD_REMOVAL") for key in info.tags):
         return "a stack of this plugin, "
-    if _EARTH_ENGINE.search(info.name) or _EARTH_ENGINE.search(text) or _unpadded(info):
+    if _EARTH_ENGINE.search(info.name) or _EARTH_ENGINE.search(text) or names & {"QA60", "MSK_CLDPRB"}:
         return "Earth Engine export, "
-    return "Sentinel Hub export, " if _SENTINEL_HUB.search(info.name) or _SENTINEL_HUB.search(text) else ""
-
-
-def _unpadded(info: RasterInfo) -> bool:
-    """Earth Engine writes its band names as descriptions, without the leading zero, beside QA60 or B8A."""
-    names = set(info.descriptions)
-    return bool(names & {"QA60", "MSK_CLDPRB"}) or ({"B2", "B3", "B4"} <= names and bool(names & {"B8A", "B11", "B5"}))
+    if _SENTINEL_HUB.search(info.name) or _SENTINEL_HUB.search(text):
+        return "Sentinel Hub export, "
+    # names without the leading zero are Earth Engine's way, but others write them, too
+    unpadded = {"B2", "B3", "B4"} <= names and bool(names & {"B8A", "B11", "B5"})
+    return "bands named as by Earth Engine, " if unpadded else ""
 
 
 def sun_text(delivery: Delivery) -> str:

@@ -281,6 +281,8 @@ def test_single_rasters_are_described(tmp_path) -> None:
     engine = single(stack(tmp_path / "20230714T100559_20230714T101223_T33TUG.tif", ("B2", "B3", "B4", "B8A"), 900))
     assert engine.product == "Earth Engine export, sentinel2"
     assert engine.date == "2023-07-14"
+    mine = single(stack(tmp_path / "S2_2023-07-14.tif", ("B2", "B3", "B4", "B8A"), 900))
+    assert mine.product == "bands named as by Earth Engine, sentinel2"
     hub = single(stack(tmp_path / "sentinelhub_2023-07-14_Sentinel-2_L2A.tif", ("B02", "B03", "B04"), 0.2, "float32"))
     assert hub.product == "Sentinel Hub export, sentinel2 L2A"
     assert hub.units == "reflectance = DN x 1 + 0"
