@@ -37,8 +37,8 @@ from qgis.PyQt.QtGui import QColor
 
 from .text import tr
 
-UNCERTAINTY_RAMP = ("#30123b", "#4675ed", "#1bcfd4", "#61fc6c", "#d1e834", "#fe9b2d", "#d93806", "#7a0403")
-"""Low to high; the corner colours of the Turbo map (Mikhailov 2019, Apache-2.0), readable on dark and light ground."""
+UNCERTAINTY_RAMP = ("#0d0887", "#7e03a8", "#cc4778", "#f89540", "#f0f921")
+"""Low to high, dark to bright for every kind of sight; corner colours of Plasma (van der Walt, Smith 2015, CC0)."""
 ERROR_RAMP = ("#2166ac", "#92c5de", "#f7f7f7", "#f4a582", "#b2182b")
 PROBABILITY_RAMP = ("#08306b", "#2879b9", "#73b3d8", "#c8dcf0", "#ffffff")
 ATTENTION_RAMP = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")
