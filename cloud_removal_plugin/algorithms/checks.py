@@ -32,8 +32,8 @@ def dates_problem(text: str, layers: int) -> str:
             )
     if len(parts) != layers:
         return tr(
-            "There are {dates} acquisition dates for {layers} rasters. Give one for the cloudy raster and one for each "
-            "of the other dates, in their order, or leave the field empty."
+            "The acquisition dates ({dates}) and the rasters ({layers}) differ in number. Give one date for the cloudy "
+            "raster and one for each of the others, in their order, or leave the field empty."
         ).format(dates=len(parts), layers=layers)
     days = [_date(part) for part in parts]
     twice = next((part for part, day in zip(parts, days) if day and days.count(day) > 1), "")

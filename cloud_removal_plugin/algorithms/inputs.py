@@ -87,7 +87,8 @@ def problem(
     masks = layers.count(parameters, "OTHER_MASKS", context)
     if masks and masks != len(others):
         return tr(
-            "There are {masks} masks for {dates} other dates. Give one mask for each, in the same order, or none."
+            "The masks ({masks}) and the other dates ({dates}) differ in number. Give one mask for each, in the same "
+            "order, or none."
         ).format(masks=masks, dates=len(others))
     given = [layer for key in keys for layer in layers.rasters(algorithm, parameters, key, context)]
     return (

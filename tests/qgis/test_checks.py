@@ -100,7 +100,7 @@ def test_rasters_in_memory_are_refused(check, context) -> None:
 
 @pytest.mark.parametrize(
     ("masks", "dates", "words"),
-    [(1, 2, "1 masks for 2 other dates"), (1, 0, "1 masks for 0 other dates")],
+    [(1, 2, "masks (1) and the other dates (2) differ"), (1, 0, "masks (1) and the other dates (0) differ")],
 )
 def test_as_many_masks_as_dates(check, cloudy: str, make_image, masks: int, dates: int, words: str) -> None:
     plane = np.ones((4, 30, 40), np.uint16)
@@ -113,8 +113,8 @@ def test_as_many_masks_as_dates(check, cloudy: str, make_image, masks: int, date
 @pytest.mark.parametrize(
     ("dates", "words"),
     [
-        ("2018-07-05", "1 acquisition dates for 2 rasters"),
-        ("2018-07-05;2018-06-25;2018-06-15", "3 acquisition dates for 2 rasters"),
+        ("2018-07-05", "acquisition dates (1) and the rasters (2) differ"),
+        ("2018-07-05;2018-06-25;2018-06-15", "acquisition dates (3) and the rasters (2) differ"),
         ("2018-07-05;summer", "'summer' in the acquisition dates is not a date"),
         ("2018-07-05;2018-02-30", "'2018-02-30'"),
         ("2018-07-05;20180705", "given twice"),
@@ -185,7 +185,7 @@ def test_models_skip_the_check_so_the_run_repeats_it(provider, engine, context, 
     parameters = {"INPUT": cloudy, "OUTPUT": "TEMPORARY_OUTPUT", "DATES": "2018-07-05;2018-06-25"}
     _, fine = made.run(parameters, context, feedback, {}, False)
     assert not fine
-    assert "2 acquisition dates for 1 rasters" in feedback.errors[0]
+    assert "acquisition dates (2) and the rasters (1) differ" in feedback.errors[0]
     assert engine.jobs == []
 
 

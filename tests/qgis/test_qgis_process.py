@@ -94,7 +94,7 @@ def test_what_was_not_asked_for_is_not_written(qgis_process, scene, tmp_path: Pa
     ("given", "words"),
     [
         ({"INPUT": "nowhere.tif"}, "nowhere.tif"),
-        ({"DATES": "2018-07-05"}, "1 acquisition dates for 2 rasters"),
+        ({"DATES": "2018-07-05"}, "acquisition dates (1) and the rasters (2) differ"),
         ({"OUTPUT": "no such folder/out.tif"}, "cannot be written"),
     ],
 )
