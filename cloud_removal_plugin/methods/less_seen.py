@@ -34,7 +34,8 @@ def growth_in_gap(frames: Sequence[Frame], plan: Plan, gaussian: BlockGaussian, 
         return 1.0
     deviation = np.stack([gaussian.conditional(int(patterns[k])).log_deviation for k in often], axis=1)
     square = np.square(np.broadcast_to(sigma.growth(deviation), deviation.shape), dtype=np.float64)
-    return overall(sigma.rmse * np.sqrt(np.average(square, axis=1, weights=counts[often]))) / overall(sigma.rmse)
+    usual = sigma.rmse / sigma.grown
+    return overall(usual * np.sqrt(np.average(square, axis=1, weights=counts[often]))) / overall(sigma.rmse)
 
 
 def _lattice(frame: Frame, step: int) -> np.ndarray:

@@ -26,8 +26,8 @@ _MEAN_LOG_NORMAL = -0.635
 _HELD = 0.95
 """Sigma grows no larger than this quantile of what the model says in the simulated gaps: in small scenes a handful of
 pixels set the slope of the upper tail, which then overstated the largest sigmas severalfold."""
-_SHOWN = 0.995
-"""Quantile of the Gaussian's deviations up to which simulated gaps speak for themselves."""
+_SHOWN = 0.95
+"""Quantile of the Gaussian's deviations in simulated gaps that still counts as usual."""
 _RIDGE = 1e-2
 
 
@@ -51,8 +51,9 @@ class SigmaModel:
         low, high: float64 (F,), range of each feature in the fit; beyond it the feature is held.
         factor: conformal scale.
         most: largest log of sigma over RMSE, before the factor.
-        shown: float (C,), log of the largest deviation of the Gaussian that simulated gaps showed; None where no
-            Gaussian estimates.
+        shown: float (C,), log of the Gaussian's deviation that is usual in simulated gaps, beyond which errors grow as
+            it does; None where no Gaussian estimates.
+        grown: float (C,), by how much that raised the RMSE of the simulated gaps themselves.
     """
 
     rmse: np.ndarray
@@ -62,6 +63,7 @@ class SigmaModel:
     factor: float
     most: float = 3.5
     shown: np.ndarray | None = None
+    grown: np.ndarray | float = 1.0
 
     def predict(self, features: Sequence[np.ndarray], count: int, deviation: np.ndarray | None = None) -> np.ndarray:
         """Standard deviations.
@@ -81,16 +83,14 @@ class SigmaModel:
         np.clip(log, -3.5, np.float32(self.most), out=log)
         out = np.exp(log, out=log)
         out *= (self.rmse * self.factor)[:, None].astype(np.float32)
-        if deviation is not None:
-            out *= self.growth(deviation)
+        beyond = _beyond(deviation, self.shown)
+        if beyond.size > 1:
+            out *= np.exp(beyond, out=beyond)
         return np.maximum(out, np.float32(FLOOR), out=out)
 
-    def growth(self, deviation: np.ndarray) -> np.ndarray | np.float32:
-        """By how much errors grow beyond what simulated gaps show, (C, n) or 1; ``deviation`` as for the fit."""
-        if self.shown is None or not deviation.size:
-            return np.float32(1)
-        over = deviation - self.shown[:, None].astype(np.float32)
-        return np.exp(np.maximum(over, 0, out=over), out=over) if over.max() > 0 else np.float32(1)
+    def growth(self, deviation: np.ndarray) -> np.ndarray:
+        """By how much errors are larger than with the usual deviation, (C, n) or (1, 1); as for the fit."""
+        return np.exp(_beyond(deviation, self.shown))
 
 
 def fit_sigma(
@@ -109,18 +109,30 @@ def fit_sigma(
     """
     bands, count = errors.shape
     shown = np.quantile(deviation, _SHOWN, axis=1) if deviation is not None and count else None
+    beyond = _beyond(deviation, shown)
+    grown = np.sqrt(np.mean(np.square(np.exp(beyond), dtype=np.float64), axis=1)) if count else 1.0
     rmse = np.sqrt(np.mean(np.square(errors, dtype=np.float64), axis=1)) + 1e-6 if count else np.full(bands, FLOOR)
     if count < 50:
-        return SigmaModel(rmse, np.zeros(len(features) + 1), *np.zeros((2, len(features))), 1.0, shown=shown)
+        return SigmaModel(
+            rmse, np.zeros(len(features) + 1), *np.zeros((2, len(features))), 1.0, shown=shown, grown=grown
+        )
     if not features:
         weights, logs = np.zeros(1), np.zeros((1, bands * count))
         low = high = np.zeros(0)
     else:
-        weights, low, high, logs = _log_linear(features, errors / rmse[:, None], fold)
+        weights, low, high, logs = _log_linear(features, errors / (rmse[:, None] * np.exp(beyond)), fold)
     most = float(np.clip(np.quantile(logs, _HELD), -3.5, 3.5))
     blind = np.exp(np.clip(logs[-1], -3.5, most)).reshape(bands, count)
-    factor = float(np.quantile(np.abs(errors) / (blind * rmse[:, None]), 0.9) / NORMAL_90)
-    return SigmaModel(rmse, weights, low, high, float(np.clip(factor, 0.05, 20.0)), most, shown)
+    factor = float(np.quantile(np.abs(errors) / (blind * rmse[:, None] * np.exp(beyond)), 0.9) / NORMAL_90)
+    return SigmaModel(rmse, weights, low, high, float(np.clip(factor, 0.05, 20.0)), most, shown, grown)
+
+
+def _beyond(deviation: np.ndarray | None, shown: np.ndarray | None) -> np.ndarray:
+    """How far log deviations (C, n) lie above the usual ones (C,); a zero (1, 1) where none does."""
+    if deviation is None or shown is None or not deviation.size:
+        return np.zeros((1, 1), np.float32)
+    over = deviation - shown[:, None].astype(np.float32)
+    return np.maximum(over, 0, out=over) if over.max() > 0 else np.zeros((1, 1), np.float32)
 
 
 def _log_linear(

@@ -108,6 +108,24 @@ def test_windows_that_fade_never_fade_it_to_zero(make_series, make_job, do, monk
     assert (sigma[:, ~series.cloud] == 0).all()
 
 
+@pytest.mark.parametrize("method", ["fast", "auto"])
+def test_it_grows_also_where_a_few_clear_pixels_lie_among_the_unseen(method, make_series, make_job, do) -> None:
+    """A small share of the simulated gaps tells of it then, too little for a model that holds its largest values."""
+    shape = (200, 220)
+    rows, cols = np.indices(shape)
+    series = make_series(shape, cloud=np.abs((rows + cols) % 87 - 40) < 14)
+    unseen = np.zeros(shape, bool)
+    unseen[60:110, 60:90] = True
+    for mask in series.clear_masks:
+        with rasterio.open(mask, "r+") as file:
+            file.write(unseen.astype(np.uint8), 1)
+    result = do(make_job(series, method=method))
+    with rasterio.open(result.output) as file, rasterio.open(result.uncertainty) as sigmas:
+        inside = np.abs(file.read().astype(float) - series.truth) < 1.645 * sigmas.read()
+    assert inside[:, series.cloud & unseen].mean() > 0.55
+    assert 0.8 < inside[:, series.cloud & ~unseen].mean() < 0.97
+
+
 @pytest.mark.parametrize("method", ["fast", "auto", "gaussian"])
 def test_where_no_other_date_sees_the_gap_it_is_as_large_as_the_error(method, make_series, make_job, do) -> None:
     """Clear pixels, on which gaps are simulated, are seen by all dates; a part of the gap lies under clouds on all."""
