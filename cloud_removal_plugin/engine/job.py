@@ -149,8 +149,8 @@ class Job:
                 raise InputError(f"'{name}' is {getattr(self, name)}; it cannot be negative.")
         if self.other_masks and len(self.other_masks) != len(self.other_dates):
             raise InputError(
-                f"OTHER_DATES has {len(self.other_dates)} rasters and OTHER_MASKS has {len(self.other_masks)}. "
-                "Give one mask for each date, in the same order, or none."
+                f"The number of other masks ({len(self.other_masks)}) is not that of other dates "
+                f"({len(self.other_dates)}). Give one mask for each date, in the same order, or none."
             )
 
     @property

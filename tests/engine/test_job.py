@@ -58,7 +58,7 @@ def test_job_lists_what_it_reads_and_writes():
         ({"output": ""}, "output raster"),
         ({"seed": -1}, "'seed' is -1"),
         ({"memory_mb": -5}, "'memory_mb' is -5"),
-        ({"other_masks": ["m"]}, "OTHER_DATES has 0 rasters and OTHER_MASKS has 1"),
+        ({"other_masks": ["m"]}, r"other masks \(1\) is not that of other dates \(0\)"),
         ({"colour": "red", "mood": 1}, "unknown keys: colour, mood"),
         ({"input": 5}, "'input' of the job cannot be 5"),
         ({"seed": True}, "'seed' of the job cannot be true"),
