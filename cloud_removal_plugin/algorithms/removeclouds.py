@@ -219,7 +219,7 @@ class RemoveClouds(CloudRemovalAlgorithm):
         if result is None:
             return {}
         look = self._inputs.look
-        styling.attach(context, result.output, styling.cloud_free_style(look), main=True)
+        styling.attach(context, result.output, look.apply, main=True)
         styling.attach(context, result.uncertainty, styling.uncertainty_style(result.uncertainty, look.first_band))
         styling.attach(context, result.clouds, styling.style_classes)
         styling.attach(context, result.attention, styling.style_attention)

@@ -280,13 +280,12 @@ class RemoveCloudsSeries(CloudRemovalAlgorithm):
 
     def _load(self, dated: list[tuple[str, ...]], context: QgsProcessingContext) -> None:
         """Have QGIS load the dates, the earliest first, each with the time for which it stands."""
-        style = styling.cloud_free_style(self._look)
         for path, begin, end in dated:
             name = os.path.splitext(os.path.basename(path))[0]
             details = QgsProcessingContext.LayerDetails(name, context.project(), name)
             context.addLayerToLoadOnCompletion(path, details)
             days = [datetime.date.fromisoformat(day) for day in (begin, end) if day]
-            styling.attach(context, path, dated_style(style, days), main=True)
+            styling.attach(context, path, dated_style(self._look.apply, days), main=True)
 
     def _results(self, result: Result, paths: list[str]) -> dict[str, Any]:
         """Declared keys that were produced; an unknown error is None."""

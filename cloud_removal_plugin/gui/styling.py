@@ -11,7 +11,6 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from qgis.core import (
     QgsColorRampShader,
@@ -27,7 +26,6 @@ from qgis.core import (
     QgsProcessingLayerPostProcessorInterface,
     QgsRasterDataProvider,
     QgsRasterLayer,
-    QgsRasterRenderer,
     QgsRasterTransparency,
     QgsRectangle,
     QgsSingleBandGrayRenderer,
@@ -67,11 +65,9 @@ class Look:
 
     Attributes:
         bands: one stretch, three (red, green, blue), or none where the layer is drawn in another way.
-        limits: QGIS' rule by which it chose the value ranges itself, None = the analyst chose them.
     """
 
     bands: tuple[Stretch, ...] = ()
-    limits: Any = None
 
     @classmethod
     def of(cls, layer: QgsRasterLayer) -> Look:
@@ -83,11 +79,10 @@ class Look:
                     _stretch(renderer.redBand(), renderer.redContrastEnhancement()),
                     _stretch(renderer.greenBand(), renderer.greenContrastEnhancement()),
                     _stretch(renderer.blueBand(), renderer.blueContrastEnhancement()),
-                ),
-                _limits(renderer),
+                )
             )
         if isinstance(renderer, QgsSingleBandGrayRenderer):
-            return cls((_stretch(renderer.grayBand(), renderer.contrastEnhancement()),), _limits(renderer))
+            return cls((_stretch(renderer.grayBand(), renderer.contrastEnhancement()),))
         return cls()
 
     @property
@@ -110,25 +105,6 @@ class Look:
             renderer = QgsSingleBandGrayRenderer(source, self.bands[0].band)
             renderer.setContrastEnhancement(_enhancement(source, self.bands[0]))
         layer.setRenderer(renderer)
-
-
-def cloud_free_style(look: Look) -> Style:
-    """Style of results without clouds: the input's look, but no stretch that QGIS chose for its clouds.
-
-    Where QGIS chose the stretch of a cloudy input, clouds are white and the ground is nearly black. Results then get
-    the bands of the input, and a stretch by the same rule from the first of them, so that dates of a series look alike.
-    """
-    chosen: list[Look] = []
-
-    def style(layer: QgsRasterLayer) -> None:
-        (chosen[0] if chosen else look).apply(layer)
-        algorithm = look.bands[0].algorithm if look.bands else None
-        if chosen or look.limits is None or algorithm is None:
-            return
-        layer.setContrastEnhancement(algorithm, look.limits)
-        chosen.append(Look.of(layer))
-
-    return style
 
 
 def uncertainty_style(path: str, band: int) -> Style | None:
@@ -261,11 +237,6 @@ def _stretch(band: int, enhancement: QgsContrastEnhancement | None) -> Stretch:
     return Stretch(
         band, enhancement.minimumValue(), enhancement.maximumValue(), enhancement.contrastEnhancementAlgorithm()
     )
-
-
-def _limits(renderer: QgsRasterRenderer) -> Any:
-    limits = renderer.minMaxOrigin().limits()
-    return limits if getattr(limits, "value", limits) else None
 
 
 def _enhancement(source: QgsRasterDataProvider, stretch: Stretch) -> QgsContrastEnhancement | None:

@@ -253,25 +253,6 @@ def test_results_look_as_they_should(provider, engine, context, feedback, styled
     assert sorted(shown) == [False, False, True] or hasattr(QgsProcessingContext.LayerDetails(), "layerSortKey")
 
 
-def test_a_stretch_that_qgis_chose_for_clouds_is_chosen_anew(make_image) -> None:
-    bright = np.full((3, 64, 64), 1000, np.uint16)
-    bright += np.arange(64, dtype=np.uint16)
-    land = bright.copy()
-    bright[:, :32] = 9000
-    cloudy, first, second = (
-        QgsRasterLayer(make_image(name, array), name)
-        for name, array in (("c.tif", bright), ("a.tif", land), ("b.tif", land + 5000))
-    )
-    look = styling.Look.of(cloudy)
-    assert look.limits is not None
-    style = styling.cloud_free_style(look)
-    style(first)
-    assert look.bands[0].maximum > 8000
-    assert first.renderer().redContrastEnhancement().maximumValue() < 1100
-    style(second)  # the next date of a series looks like the first
-    assert styling.Look.of(second).bands == styling.Look.of(first).bands
-
-
 def test_attention_loads_as_a_ramp(provider, engine, context, feedback, cloudy: str) -> None:
     parameters = load_all({"INPUT": cloudy, "METHOD": "crsystem", "load": ("ATTENTION",)}, context)
     results, _ = run(parameters, context, feedback)
