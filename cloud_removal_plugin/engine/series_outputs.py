@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import OutputError
 from ..raster.info import RasterInfo, open_up
+from ..raster.parts import SIDECARS, discard
 from ..raster.radiometry import Radiometry
 from ..raster.stack import VirtualBand, write_vrt
 from ..raster.target import failure
@@ -213,8 +214,12 @@ class SeriesOutputs:
         """
         self._write_stack(spans)
         names = [*self._names, STACK_NAME]  # the scratch folder holds the clouds that were found as well
+        beside = [name + ending for name in names for ending in SIDECARS]
+        names += [name for name in beside if (self._scratch / name).exists()]
         try:
             self._folder.mkdir(exist_ok=True)
+            for name in beside:
+                discard(str(self._folder / name))  # of the rasters that were there
             for name in names:
                 os.replace(self._scratch / name, self._folder / name)
         except OSError as error:

@@ -101,6 +101,22 @@ def test_pixels_that_a_mask_band_hides_stay_hidden(season, tmp_path) -> None:
             assert (file.read()[:, seen] < 5000).all()
 
 
+def test_what_was_known_of_earlier_rasters_goes_with_them(season, tmp_path) -> None:
+    """QGIS keeps statistics in .aux.xml; those of an earlier run are not those of the new pixels."""
+    images, masks = season(2)
+    done(images, tmp_path, masks)
+    for name in ("restored_20240501.tif", "stack.vrt"):
+        (tmp_path / "out" / f"{name}.aux.xml").write_text("<PAMDataset></PAMDataset>", encoding="utf-8")
+    done(images, tmp_path, masks)
+    assert not list((tmp_path / "out").glob("*.aux.xml"))
+    # what a GeoTIFF cannot say of its CRS lies in such a file, which comes along
+    far = "+proj=ob_tran +o_proj=longlat +o_lon_p=-162 +o_lat_p=39.25 +lon_0=180 +datum=WGS84"
+    images, masks = season(2, crs=far)
+    done(images, tmp_path, masks)
+    with rasterio.open(tmp_path / "out" / "restored_20240501.tif") as file, rasterio.open(images[0]) as before:
+        assert file.crs == before.crs
+
+
 @pytest.mark.parametrize(
     ("dtype", "taken", "hole"), [("uint16", False, 0), ("uint16", True, 65535), ("float32", 0, None)]
 )
