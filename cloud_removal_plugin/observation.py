@@ -20,7 +20,8 @@ class Observation:
 
     Attributes:
         optical: float32 (T, C, H, W), reflectance (1.0 = 100 %), NaN = no data. Index 0 is the target date.
-        cloud: float32 (T, H, W), probability of cloud or shadow in 0..1.
+        cloud: float32 (T, H, W), probability of cloud or shadow in 0..1; NaN = unknown: not restored, and
+            nothing is learned from it.
         days: float64 (T,), days relative to the target date (``days[0] == 0``).
         bands: C role names of :mod:`bands`, or ``band1`` ... where only the number is known.
         radar: float32 (R, 2, H, W), VV and VH backscatter in dB, NaN = no data; None without radar. A source

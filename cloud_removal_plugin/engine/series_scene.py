@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..methods.facts import SceneFacts
 from ..observation import Observation
 from ..raster.align import check_together
-from ..raster.classes import ClassStore
+from ..raster.classes import NO_DATA, ClassStore
 from ..raster.crs import grid_of, on_ground
 from ..raster.dates import assign, date_of
 from ..raster.info import RasterInfo, describe
@@ -213,14 +213,19 @@ class SeriesScene:
         return expand_given_mask(reader.read(wide), dilate)[window.slices(wide)]
 
     def observe(self, window: Window, pool: Executor, dilate: int = 0) -> Observation:
-        """Read one window of all dates; days are relative to the first."""
+        """Read one window of all dates; days are relative to the first.
+
+        Where a given mask says nothing of a date, its cloud is NaN: it is neither restored nor learned from.
+        """
         many = len(self.layers)
         optical = np.empty((many, len(self.bands), window.height, window.width), np.float32)
         cloud = np.empty((many, window.height, window.width), np.float32)
 
         def one(index: int) -> None:
             self.readers[index].read(window, out=optical[index])
-            cloud[index] = hidden(self.classes(index, window, dilate))
+            classes = self.classes(index, window, dilate)
+            np.copyto(cloud[index], hidden(classes))
+            cloud[index, classes == NO_DATA] = np.nan
 
         radar = [pool.submit(reader.read, window) for reader in self.radars]
         for done in [pool.submit(one, index) for index in range(many)]:

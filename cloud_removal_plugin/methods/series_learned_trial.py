@@ -97,7 +97,7 @@ def schedule(runner: Runner, samples: Sequence[Observation], length: int, pool: 
 
 def _hidden(obs: Observation, bands: list[int]) -> np.ndarray:
     """bool (T, H, W): what the network does not see."""
-    return (obs.cloud >= HIDDEN_FROM) | ~np.isfinite(obs.optical[:, bands].sum(axis=1))
+    return ~(obs.cloud < HIDDEN_FROM) | ~np.isfinite(obs.optical[:, bands].sum(axis=1))
 
 
 def _inside(inner: Slices, outer: Slices) -> Slices:

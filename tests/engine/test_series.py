@@ -250,6 +250,24 @@ def test_masks_of_some_dates_are_matched_by_their_dates(season, tmp_path) -> Non
         assert after[:, hidden].max() < 5000
 
 
+@pytest.mark.parametrize("method", ["interpolation", "harmonic", "fast"])
+def test_nothing_is_learned_from_what_a_mask_does_not_cover(season, tmp_path, write_image, method: str) -> None:
+    """The clouds of two dates overlap; the mask of one ends in the middle, so half of its cloud stays as it is."""
+    images, masks = season()
+    half = read(masks[2])[0, :, :24]
+    masks[2] = str(write_image(half, "MASK_half_2024-05-21.tif"))
+    done(images, tmp_path, masks, method=method)
+    for number in (1, 3):
+        hidden = read(masks[number])[0] > 0
+        day = Path(images[number]).stem[3:].replace("-", "")
+        assert read(tmp_path / "out" / f"restored_{day}.tif")[:, hidden].max() < 4000
+    before, after = read(images[2]), read(tmp_path / "out" / "restored_20240521.tif")
+    kept = np.ones(before.shape[1:], bool)
+    kept[:, :24] = half == 0
+    np.testing.assert_array_equal(after[:, kept], before[:, kept])
+    assert after[:, ~kept].max() < 4000
+
+
 def test_a_date_that_shows_nothing_and_radar_of_one_half(season, tmp_path, write_image) -> None:
     images, masks = season(5)
     everything = write_image(np.ones((64, 48), np.uint8), "MASK_all.tif")
