@@ -21,7 +21,8 @@ UNITS, WIDE_UNITS = 64, 128
 BATCH = 512
 STEPS, WIDE_STEPS = (300, 500), (1_000, 3_000)
 """Training steps below and from :data:`MANY` samples on; those of wide networks, which gain 0.1 to 0.6 dB."""
-MANY = 8_000
+MANY, FEW = 8_000, 4_000
+"""Samples of a network; with less than the second number wide ones say too little of how wrong they are."""
 RATE = 3e-3
 DECAY = 1e-2
 CLIP = 6.0
@@ -85,7 +86,7 @@ def train(
         seed: of every random choice.
         pool: trains networks side by side.
         check: called between steps; raises to stop.
-        thorough: train wide networks for longer.
+        thorough: train wide networks for longer, unless there are less than :data:`FEW` samples for one.
 
     Returns:
         The networks.
@@ -97,7 +98,8 @@ def train(
     np.clip(x, -12, 12, out=x)
     y = np.clip(residual / size[:, None], -CLIP, CLIP).T.astype(np.float32).copy()
 
-    units, steps = (WIDE_UNITS, WIDE_STEPS) if thorough else (UNITS, STEPS)
+    wide = thorough and min(map(len, blind)) >= FEW
+    units, steps = (WIDE_UNITS, WIDE_STEPS) if wide else (UNITS, STEPS)
 
     def one(number: int) -> Network:
         rows = blind[number]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .cores import on_cores
-from .networks import CLIP, DECAY, MANY, WIDE_UNITS, Network, _cycle
+from .networks import CLIP, DECAY, FEW, MANY, WIDE_UNITS, Network, _cycle
 
 UNITS = 96
 BATCH = 512
@@ -64,7 +64,7 @@ def train_shared(
         folds: (n,) simulated gap of each sample. numbers: the simulated gaps.
         filled: so many inputs, the first ones, are filled dates; they enter the dates of a trunk by the same weights.
         seed: of every random choice. pool: trains side by side. check: raises to stop.
-        thorough: train wide networks for longer.
+        thorough: train wide networks for longer, unless a trunk has less than :data:`networks.FEW` samples a date.
 
     Returns:
         For each of ``numbers``, the networks of the dates in terms of raw inputs.
@@ -90,12 +90,13 @@ def _trunk(
 ) -> list[Network]:
     """The networks of one trunk's dates that may not see one simulated gap."""
     shown = [date for date, task in enumerate(tasks) if (task.fold != number).any()]
-    units, steps = (WIDE_UNITS, WIDE_STEPS) if thorough else (UNITS, STEPS)
-    many = sum(len(task.fold) for task in tasks) >= MANY * len(tasks)
+    # decided by all samples, so that the networks of all gaps are of one width
+    samples = sum(len(task.fold) for task in tasks) / len(tasks)
+    units, steps = (WIDE_UNITS, WIDE_STEPS) if thorough and samples >= FEW else (UNITS, STEPS)
     out = [_silent(task, units) for task in tasks]
     if shown:
         some = [tasks[date] for date in shown]
-        parts = _optimise(some, number, np.random.default_rng(seed), check, units, steps[many])
+        parts = _optimise(some, number, np.random.default_rng(seed), check, units, steps[samples >= MANY])
         for place, date in enumerate(shown):
             out[date] = _raw(tasks[date], parts, place)
     return out
