@@ -297,7 +297,7 @@ class SceneEnsemble:
         sigma = fit_sigma(features, stacked, trial.fold, trial.log_deviation) if stacked.shape[1] >= 50 else None
         rmse = overall(stacked) if sigma else None
         summary = ", ".join(told(names, weights.mean(axis=1)))
-        announced = sigma.predict(features, stacked.shape[1]) if sigma else None
+        announced = sigma.predict(features, stacked.shape[1], trial.log_deviation) if sigma else None
         mixed = dict(zip(names, weights, strict=True))
         evidence = gather(trial.names, trial.values - trial.truth, mixed, stacked, announced, trial.fold)
         return FittedEnsemble(
