@@ -83,14 +83,12 @@ class SigmaModel:
         np.clip(log, -3.5, np.float32(self.most), out=log)
         out = np.exp(log, out=log)
         out *= (self.rmse * self.factor)[:, None].astype(np.float32)
-        beyond = _beyond(deviation, self.shown)
-        if beyond.size > 1:
-            out *= np.exp(beyond, out=beyond)
+        out *= _growth(deviation, self.shown)
         return np.maximum(out, np.float32(FLOOR), out=out)
 
     def growth(self, deviation: np.ndarray) -> np.ndarray:
         """By how much errors are larger than with the usual deviation, (C, n) or (1, 1); as for the fit."""
-        return np.exp(_beyond(deviation, self.shown))
+        return _growth(deviation, self.shown)
 
 
 def fit_sigma(
@@ -109,8 +107,8 @@ def fit_sigma(
     """
     bands, count = errors.shape
     shown = np.quantile(deviation, _SHOWN, axis=1) if deviation is not None and count else None
-    beyond = _beyond(deviation, shown)
-    grown = np.sqrt(np.mean(np.square(np.exp(beyond), dtype=np.float64), axis=1)) if count else 1.0
+    growth = _growth(deviation, shown)
+    grown = np.sqrt(np.mean(np.square(growth, dtype=np.float64), axis=1)) if count else 1.0
     rmse = np.sqrt(np.mean(np.square(errors, dtype=np.float64), axis=1)) + 1e-6 if count else np.full(bands, FLOOR)
     if count < 50:
         return SigmaModel(
@@ -120,19 +118,19 @@ def fit_sigma(
         weights, logs = np.zeros(1), np.zeros((1, bands * count))
         low = high = np.zeros(0)
     else:
-        weights, low, high, logs = _log_linear(features, errors / (rmse[:, None] * np.exp(beyond)), fold)
+        weights, low, high, logs = _log_linear(features, errors / (rmse[:, None] * growth), fold)
     most = float(np.clip(np.quantile(logs, _HELD), -3.5, 3.5))
     blind = np.exp(np.clip(logs[-1], -3.5, most)).reshape(bands, count)
-    factor = float(np.quantile(np.abs(errors) / (blind * rmse[:, None] * np.exp(beyond)), 0.9) / NORMAL_90)
+    factor = float(np.quantile(np.abs(errors) / (blind * rmse[:, None] * growth), 0.9) / NORMAL_90)
     return SigmaModel(rmse, weights, low, high, float(np.clip(factor, 0.05, 20.0)), most, shown, grown)
 
 
-def _beyond(deviation: np.ndarray | None, shown: np.ndarray | None) -> np.ndarray:
-    """How far log deviations (C, n) lie above the usual ones (C,); a zero (1, 1) where none does."""
+def _growth(deviation: np.ndarray | None, shown: np.ndarray | None) -> np.ndarray:
+    """Log deviations (C, n) over the usual ones (C,) as factors, at least 1; a one (1, 1) where none is larger."""
     if deviation is None or shown is None or not deviation.size:
-        return np.zeros((1, 1), np.float32)
+        return np.ones((1, 1), np.float32)
     over = deviation - shown[:, None].astype(np.float32)
-    return np.maximum(over, 0, out=over) if over.max() > 0 else np.zeros((1, 1), np.float32)
+    return np.exp(np.maximum(over, 0, out=over), out=over) if over.max() > 0 else np.ones((1, 1), np.float32)
 
 
 def _log_linear(

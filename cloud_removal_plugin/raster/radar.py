@@ -178,9 +178,7 @@ class RadarReader(OpenRaster):
     def _power(self, values: np.ndarray) -> np.ndarray:
         """Linear power of file numbers, NaN where that is no backscatter."""
         if self.unit.kind == "db":
-            db = values * np.float32(self.unit.factor) + np.float32(self.unit.offset)
-            db[(db < DB_LOWEST) | (db > DB_HIGHEST)] = np.nan
-            return np.power(np.float32(10.0), db / np.float32(10.0), dtype=np.float32)
+            return np.power(np.float32(10.0), self._db(values) / np.float32(10.0), dtype=np.float32)
         power = np.square(values) * np.float32(self.unit.factor) if self.unit.kind == "amplitude" else values
         return np.where(power > 0, power, np.float32(np.nan))
 
