@@ -70,6 +70,7 @@ def worker_side(cancelled: Callable[[], bool]) -> list[Item]:
         return []
     items.append(Item(section, "Python", f"{answer['python']}, {answer['platform']}"))
     items += [_package(section, path, name, found) for name, found in answer["packages"].items()]
+    items += _algebra(section, path, answer.get("algebra", ""))
     kernel = _kernel(section, answer.get("kernel") or {})
     return items + _native(section, answer["native"]) + _devices(section, answer) + kernel
 
@@ -133,6 +134,15 @@ def _package(section: str, python: str, name: str, found: dict[str, str]) -> Ite
         cure = f"{install} ({tr('on Debian and Ubuntu')}: apt install python3-{name})"
         return Item(section, name, found["error"], BAD, cure)
     return Item(section, name, found["error"], HINT, f"{USEFUL[name]} {install}")
+
+
+def _algebra(section: str, python: str, fault: str) -> list[Item]:
+    if not fault:
+        return []
+    cure = tr("It is slow, and crashes the worker. Take a finished one: {line}").format(
+        line=f"{python} -m pip install --force-reinstall --only-binary :all: numpy"
+    )
+    return [Item(section, "NumPy", tr(fault), BAD, cure)]
 
 
 def _native(section: str, native: dict[str, str]) -> list[Item]:

@@ -30,6 +30,21 @@ def version_of(name: str) -> dict[str, str]:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
+def algebra() -> str:
+    """Why NumPy's linear algebra must not be used, '' where it is sound.
+
+    A NumPy that was compiled without a BLAS library falls back to routines that keep state: several threads in them
+    crash the process, and they are a hundred times as slow.
+    """
+    numpy = importlib.import_module("numpy")
+    try:
+        blas = numpy.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    except (TypeError, KeyError):  # before NumPy 1.26
+        look_up = getattr(numpy.__config__, "get_info", None)
+        blas = {"found": look_up is None or bool(look_up("blas_opt"))}
+    return "" if blas.get("found", True) else "was compiled without a BLAS library"
+
+
 def native() -> dict[str, str]:
     """GDAL and PROJ behind rasterio, and whether PROJ finds its data."""
     try:
@@ -75,6 +90,7 @@ def main() -> int:
         "executable": sys.executable,
         "platform": platform.platform(),
         "packages": packages,
+        "algebra": algebra() if "version" in packages["numpy"] else "",
         "native": native() if "version" in packages["rasterio"] else {},
         "devices": devices() if "version" in packages["torch"] else [],
         "kernel": kernel() if "version" in packages["torch"] else {},

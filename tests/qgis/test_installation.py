@@ -126,3 +126,22 @@ def test_a_report_that_cannot_be_written_is_a_sentence(provider, context, feedba
     (tmp_path / "file").touch()
     with pytest.raises(Exception, match="cannot be written"):
         made._write(str(tmp_path / "file" / "report.html"), "page")
+
+
+def test_a_numpy_without_blas_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.13 once got one, compiled by pip: it crashed the worker, and nothing said why."""
+    import numpy as np
+
+    from cloud_removal_plugin.algorithms import probe_worker
+
+    for fault, problems in (("", 0), ("was compiled without a BLAS library", 1)):
+        answer = {"python": "3.13", "platform": "here", "native": {}, "devices": [], "packages": {}, "algebra": fault}
+        monkeypatch.setenv("CLOUD_REMOVAL_PYTHON", sys.executable)
+        monkeypatch.setattr(installation, "_ask", lambda path, cancelled, answer=answer: answer)
+        items = installation.worker_side(lambda: False)
+        assert report.problems(items) == problems
+        assert ("--only-binary" in report.as_text(items)) == bool(problems)
+    assert probe_worker.algebra() == ""
+    nothing = {"Build Dependencies": {"blas": {"name": "none", "found": False}}}
+    monkeypatch.setattr(np, "show_config", lambda mode: nothing)
+    assert "BLAS" in probe_worker.algebra()
