@@ -5,17 +5,14 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from concurrent.futures import Executor
-from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
 from ..methods import series as methods
 from ..methods.learned_window import workers_of
-from ..methods.series_protocol import FittedSeries
-from ..observation import HIDDEN_FROM, Observation
+from ..observation import HIDDEN_FROM
 from ..raster.classes import NO_DATA
 from ..raster.parts import scratch_prefix
 from ..raster.windows import REGION_PX, Window
@@ -23,7 +20,9 @@ from . import device as devices
 from .job import Job, Result
 from .notes import folded
 from .progress import Cancel, Log, Progress, Report
+from .series_between import between, check_composite, ends_of, needed
 from .series_composite import best_pixel, medoid
+from .series_fits import SeriesFits, Work, prepare
 from .series_outputs import (
     DateWriter,
     SeriesOutputs,
@@ -33,7 +32,7 @@ from .series_outputs import (
     spans_of,
     tags_of,
 )
-from .series_plan import Room, room_for, sample_px, samples, shares, window_px, windows
+from .series_plan import shares, window_px, windows
 from .series_scene import SeriesScene
 from .series_settings import SeriesSettings, Wanted, wanted
 from .series_sigma import SigmaWriter
@@ -57,23 +56,22 @@ def restore_series(
     check_folder(job.output, (*job.products, *settings.radar, *settings.masks))
     if job.uncertainty:
         check_folder(job.uncertainty, job.products)
-    method = methods.create(job.method, folder_of(job), budget_mb)
+    methods.create(job.method, folder_of(job), budget_mb)  # an unknown name is said before anything is read
     parent = Path(job.output).resolve().parent
     with tempfile.TemporaryDirectory(prefix=scratch_prefix(), suffix=".part", dir=parent) as name:
         _allow_files(FILES_A_DATE * (len(job.products) + 16))
         with SeriesScene(job, settings, Path(name)) as scene:
             _allow_files(FILES_A_DATE * (len(scene.layers) + 16))
             asked = wanted(settings, scene.dates, len(scene.layers))
-            workers = workers_of(threads, devices.choose(job.device))
-            room = room_for(method, scene.facts(), budget_mb, workers)
+            work = prepare(job, scene, budget_mb, workers_of(threads, devices.choose(job.device)))
             _introduce(job, scene, budget_mb, log)
             progress = Progress(report, cancelled, {"Finding clouds": 0.0 if scene.complete else 0.3, "Restoring": 1.0})
             scene.detect(job, settings.detector, progress.phase("Finding clouds"), progress.asked, threads)
-            for note in folded(scene.notes):
+            for note in (*folded(scene.notes), *work.notes):
                 log("info", note)
-            run = _SeriesRun(job, settings, scene, method, asked, room, threads, progress)
+            run = _SeriesRun(job, settings, scene, work, asked, threads, progress)
             outputs = run.folder(Path(name))
-            for note in run.fit_notes:
+            for note in run.fits.notes:
                 log("info", note)
             return run.result(outputs, log)
 
@@ -110,31 +108,17 @@ class _SeriesRun:
     """One run; ``folder`` does it."""
 
     def __init__(
-        self, job: Job, settings: SeriesSettings, scene: SeriesScene, method: Any, asked: list[Wanted], room: Room,
+        self, job: Job, settings: SeriesSettings, scene: SeriesScene, work: Work, asked: list[Wanted],
         threads: Executor, progress: Progress,
     ) -> None:  # fmt: skip
-        self._job, self._settings, self._scene, self._method = job, settings, scene, method
-        self._asked, self._room, self._pool, self._progress = asked, room, threads, progress
-        self._device = devices.choose(job.device)
+        self._job, self._settings, self._scene, self._work = job, settings, scene, work
+        self._asked, self._pool, self._progress = asked, threads, progress
         self._dilate = max(job.dilate, 0)
-        self._fits: dict[Window, FittedSeries] = {}
-        self._targets = self._needed()
+        self._targets = needed(scene, asked)
+        self._ends = {each.date: ends_of(scene, each.date) for each in asked if each.layer is None}
         many = len(scene.layers)
         self._valid, self._hidden, self._restored = (np.zeros(many, np.int64) for _ in range(3))
-        self._errors: list[tuple[float, int]] = []
-        self.fit_notes: dict[str, None] = {}
-        self._summary = ""
-
-    def _needed(self) -> list[int]:
-        """Acquisitions that have to be restored for what was asked: those asked for, and neighbours of others."""
-        need: set[int] = set()
-        for each in self._asked:
-            if each.layer is not None:
-                same = [i for i, d in enumerate(self._scene.dates or []) if d == each.date]
-                need |= {each.layer, *same}
-            else:
-                need |= set(_around(self._scene.dates, each.date))
-        return sorted(need)
+        self.fits = SeriesFits(job, scene, work, self._targets, threads, progress)
 
     def folder(self, scratch: Path) -> list[Written]:
         """Restore and write everything."""
@@ -156,13 +140,14 @@ class _SeriesRun:
         return written
 
     def _edge(self) -> int:
-        return window_px(self._room.budget_mb, len(self._scene.layers), len(self._scene.bands), self._room.halo)
+        return window_px(self._work.room.budget_mb, *self._work.held, self._work.room.halo)
 
     def _open_dates(self, outputs: SeriesOutputs) -> list[DateWriter]:
         names = names_of(self._asked, "restored")
         return [outputs.add(n, each.layer, tags_of(each)) for n, each in zip(names, self._asked, strict=True)]
 
     def _open_composite(self, outputs: SeriesOutputs) -> list[DateWriter]:
+        self._scene.warnings += check_composite(self._scene, self._asked)
         kind, first, last = self._settings.composite, self._asked[0].date, self._asked[-1].date
         span = f"_{first:%Y%m%d}_{last:%Y%m%d}" if first and last else ""
         tags = {"CONTENT": f"{kind} composite of {len(self._asked)} restored dates"}
@@ -202,13 +187,13 @@ class _SeriesRun:
         if not busy and not composite and all(each.layer is not None for each in self._asked):
             self._copy(window, classes, writers, sigmas)
             return
-        fits = [(self._fit(region), weight) for region, weight in parts] if busy else []
-        halo = max((-(-fit.halo // 64) * 64 for fit, _ in fits), default=0)
+        regions = parts if busy else []
+        halo = max((-(-fit.halo // 64) * 64 for region, _ in regions for fit in self.fits.of(region)), default=0)
         wide = window.pad(halo, halo, halo, halo).clip(*scene.grid.shape)
         obs = scene.observe(wide, self._pool, self._dilate)
         inner = window.slices(wide)
         gap = obs.cloud[:, inner[0], inner[1]] >= HIDDEN_FROM
-        found, sigma = self._restored_values(obs, fits, inner, gap, bool(sigmas))
+        found, sigma = self.fits.restored(obs, regions, inner, gap, bool(sigmas))
         images = obs.optical[:, :, inner[0], inner[1]]
         self._count(images, gap, found)
         for t in range(len(gap)):
@@ -219,7 +204,7 @@ class _SeriesRun:
         else:
             for writer, each in zip(writers, self._asked, strict=True):
                 if each.layer is None:
-                    writer.write(window, self._between(images, each.date), np.zeros(gap.shape[1:], bool))
+                    writer.write(window, between(images, self._ends[each.date]), np.zeros(gap.shape[1:], bool))
                 else:
                     writer.write(window, images[each.layer], gap[each.layer])
         for t, writer in sigmas.items():
@@ -239,29 +224,13 @@ class _SeriesRun:
             if each.layer in sigmas:
                 sigmas[each.layer].write(window, image, nothing, None)
 
-    def _restored_values(
-        self, obs: Observation, fits: list[tuple[FittedSeries, np.ndarray]], inner: tuple[slice, slice],
-        gap: np.ndarray, with_sigma: bool,
-    ) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:  # fmt: skip
-        """Restored reflectance, and sigma where wanted, (C, n) at the gap pixels of every date; regions are mixed."""
-        found: dict[int, np.ndarray] = {}
-        sigma: dict[int, np.ndarray] = {}
-        dates = [t for t in self._targets if (obs.cloud[t] >= HIDDEN_FROM).any()]
-        for fit, weight in fits:
-            for t, result in fit.restore(obs, dates, pool=self._pool):
-                self._progress.check()
-                share = weight[gap[t]]
-                _add(found, t, result.reflectance[:, inner[0], inner[1]][:, gap[t]], share)
-                if with_sigma and result.sigma is not None:
-                    _add(sigma, t, result.sigma[:, inner[0], inner[1]][:, gap[t]], share)
-        return found, sigma
-
     def _count(self, images: np.ndarray, gap: np.ndarray, found: dict[int, np.ndarray]) -> None:
         for t in self._targets:
             self._hidden[t] += int(gap[t].sum())
             self._valid[t] += int((gap[t] | np.isfinite(images[t]).any(axis=0)).sum())
             if t in found:
-                self._restored[t] += int(np.isfinite(found[t]).all(axis=0).sum())
+                own = sorted(self._scene.own[t])
+                self._restored[t] += int(np.isfinite(found[t][own]).all(axis=0).sum())
 
     def _composite(self, images: np.ndarray, gap: np.ndarray) -> np.ndarray:
         """All dates asked for as one (C, H, W)."""
@@ -273,59 +242,15 @@ class _SeriesRun:
         return best_pixel(stack, restored, np.array([self._day(each) for each in self._asked]))
 
     def _image(self, images: np.ndarray, each: Wanted) -> np.ndarray:
-        return images[each.layer] if each.layer is not None else self._between(images, each.date)
+        """A date asked for, in the bands of the first raster."""
+        if each.layer is None:
+            return between(images, self._ends[each.date])
+        return images[each.layer, : self._scene.first_bands]
 
     def _day(self, each: Wanted) -> float:
         if each.layer is not None:
             return float(self._scene.days[each.layer])
         return float((each.date - self._scene.dates[0]).days)
-
-    def _between(self, images: np.ndarray, day: date) -> np.ndarray:
-        """Linear interpolation (C, H, W) between the restored acquisitions before and after a day."""
-        first, second = _around(self._scene.dates, day)
-        before, after = self._scene.dates[first], self._scene.dates[second]
-        share = np.float32((day - before).days / max((after - before).days, 1))
-        mixed = images[first] + share * (images[second] - images[first])
-        mixed = np.where(np.isnan(images[first]), images[second], mixed)
-        return np.where(np.isnan(images[second]), images[first], mixed)
-
-    def _fit(self, region: Window) -> FittedSeries:
-        """The fit of one region, made when the first of its windows comes and dropped after its last row."""
-        fitted = self._fits.get(region)
-        if fitted is not None:
-            return fitted
-        for done in [r for r in self._fits if r.bottom + 64 < region.row]:
-            del self._fits[done]
-        self._progress.step("Restoring", 0.0, "Learning from clear pixels")
-        most = sample_px(self._room.budget_mb, len(self._scene.layers), len(self._scene.bands))
-        chosen = samples(region, most, self._promise)
-        observed = [self._scene.observe(window, self._pool, self._dilate) for window in chosen]
-        whole = len(chosen) == 1 and chosen[0] == region
-        dates = [
-            t for t in self._targets if not whole or (observed[0].cloud[t] >= HIDDEN_FROM).any() or self._rim(region)
-        ]
-        fitted = self._method.fit(
-            observed, dates, seed=(self._job.seed, region.row, region.col), device=self._device, pool=self._pool,
-            cancelled=self._progress.asked,
-        )  # fmt: skip
-        self._fits[region] = fitted
-        self.fit_notes.update(dict.fromkeys(fitted.notes))
-        self._summary = self._summary or fitted.summary
-        hidden = {t: sum(int((o.cloud[t] >= HIDDEN_FROM).sum()) for o in observed) for t in dates}
-        self._errors += [(rmse, hidden[t]) for t, rmse in fitted.expected_rmse.items()]
-        return fitted
-
-    def _rim(self, region: Window) -> bool:
-        """Whether windows of neighbouring regions are restored with this region's model, too."""
-        return (region.height, region.width) != self._scene.grid.shape
-
-    def _promise(self, window: Window) -> float:
-        """How much a sample window teaches, from the classes of some dates."""
-        some = np.unique(np.linspace(0, len(self._scene.layers) - 1, 8).round().astype(int))
-        found = [self._scene.classes(int(t), window) for t in some]
-        clear = float(np.mean([(c == 0).mean() for c in found]))
-        gap = float(np.mean([((c == 1) | (c == 2)).mean() for c in found]))
-        return (clear + 0.05) * (gap + 0.05)
 
     def result(self, written: list[Written], log: Log) -> Result:
         """Figures of the whole series."""
@@ -341,8 +266,8 @@ class _SeriesRun:
             warnings.append("With one date alone the gaps are filled from their rims; more dates help most.")
         for warning in warnings:
             log("warning", warning)
-        weight = sum(many for _, many in self._errors)
-        rmse = float(np.sqrt(sum(e**2 * n for e, n in self._errors) / weight)) if weight else None
+        weight = sum(many for _, many in self.fits.errors)
+        rmse = float(np.sqrt(sum(e**2 * n for e, n in self.fits.errors) / weight)) if weight else None
         valid = max(int(self._valid.sum()), 1)
         return Result(
             output=self._job.output,
@@ -350,20 +275,7 @@ class _SeriesRun:
             cloud_share=float(self._hidden.sum()) / valid,
             restored_share=float(self._restored.sum()) / valid,
             expected_rmse=rmse,
-            method_used=self._summary or "copy",
+            method_used=self.fits.summary or "copy",
             warnings=tuple(warnings),
             report="\n".join(each.line() for each in written),
         )
-
-
-def _around(dates: list[date], day: date) -> tuple[int, int]:
-    """The acquisitions on or before a day and on or after it; the day lies inside the series."""
-    before = max(i for i, d in enumerate(dates) if d <= day)
-    after = min(i for i, d in enumerate(dates) if d >= day)
-    return before, after
-
-
-def _add(store: dict[int, np.ndarray], date: int, values: np.ndarray, share: np.ndarray) -> None:
-    """Add weighted values; where a region has no weight its values don't count, known or not."""
-    part = np.where(share > 0, values * share, np.float32(0))
-    store[date] = store[date] + part if date in store else part

@@ -82,12 +82,13 @@ class DateWriter:
 
     def __init__(self, scratch: Path, name: str, scene: SeriesScene, layer: int | None, tags: dict[str, str]) -> None:
         self._scene, self._layer = scene, layer
-        like = scene.layers[layer if layer is not None else 0]
+        like = scene.layers[layer if layer is not None else scene.reference]
         self.info: RasterInfo = like.info
         self.radiometry: Radiometry = like.radiometry
         self.raw = layer is not None and scene.readers[layer].same_grid
         used = [band - 1 for band in self.radiometry.used_bands]
         self.masked = self.raw and self.info.mask_band
+        self._places = sorted(scene.own[layer]) if layer is not None else list(range(scene.first_bands))
         self._free = _extremes(np.dtype(self.info.dtype)) if self.masked else []
         own = {**(self.info.tags if self.raw else {}), **tags}
         nodata = next((self.info.nodata[b] for b in used if self.info.nodata[b] is not None), None)
@@ -98,10 +99,10 @@ class DateWriter:
             self.nodata = self.writer.nodata
         else:
             self.writer = RasterWriter(
-                str(scratch / name), self.info, scene.grid, count=len(scene.bands), nodata=self.nodata,
-                descriptions=list(scene.bands), tags=own, colorinterp=[],
-                scales=[self.info.scales[used[0]]] * len(scene.bands),
-                offsets=[self.info.offsets[used[0]]] * len(scene.bands), band_tags=[{}] * len(scene.bands),
+                str(scratch / name), self.info, scene.grid, count=len(self._places), nodata=self.nodata,
+                descriptions=self.names, tags=own, colorinterp=[],
+                scales=[self.info.scales[used[0]]] * len(self._places),
+                offsets=[self.info.offsets[used[0]]] * len(self._places), band_tags=[{}] * len(self._places),
             )  # fmt: skip
 
     @property
@@ -109,24 +110,24 @@ class DateWriter:
         """Names of the bands written."""
         if self.raw:
             return [text or f"band {i}" for i, text in enumerate(self.info.descriptions, start=1)]
-        return list(self._scene.bands)
+        return [self._scene.bands[place] for place in self._places]
 
     def write(self, window: Window, reflectance: np.ndarray | None, gap: np.ndarray) -> None:
         """Write one window.
 
         Args:
-            reflectance: float32 (C, H, W) of the scene's bands, gaps filled, NaN = unknown; None where an acquisition
-                on the scene's pixels has no gap.
+            reflectance: float32 (C, H, W), gaps filled, NaN = unknown: all bands of the scene for an acquisition, those
+                of the first raster otherwise; None where an acquisition on the scene's pixels has no gap.
             gap: bool (H, W), what was restored; all other pixels of an acquisition are written as they came.
         """
         if not self.raw:
-            stored = to_stored(reflectance, self.radiometry, self.info.dtype, self.nodata)
+            stored = to_stored(reflectance[self._places], self.radiometry, self.info.dtype, self.nodata)
             self.writer.write(np.ascontiguousarray(stored), window)
             return
         reader = self._scene.readers[self._layer]
         raw, outside = reader.read_raw(window), reader.read_hidden(window)
         unify_nodata(raw, self.info, self.nodata)
-        known = gap & np.isfinite(reflectance).all(axis=0) if gap.any() else gap
+        known = gap & np.isfinite(reflectance[self._places]).all(axis=0) if gap.any() else gap
         if known.any():
             stored = to_stored(reflectance[:, known], self.radiometry, raw.dtype, self.nodata)
             for band in self.radiometry.used_bands:

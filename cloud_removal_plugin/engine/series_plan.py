@@ -53,8 +53,11 @@ class Room:
     budget_mb: float
 
 
-def room_for(method: Any, facts: SceneFacts, budget_mb: int, workers: int) -> Room:
+def room_for(method: Any, facts: SceneFacts, budget_mb: int, workers: int, held: tuple[int, int] | None = None) -> Room:
     """Have a method look at the series, and divide the memory; nothing of the series is read.
+
+    Args:
+        held: dates and bands that a window holds, where they are more than the facts say.
 
     Raises:
         InputError, DependencyError: the series lacks what the method needs, or the memory does.
@@ -63,7 +66,7 @@ def room_for(method: Any, facts: SceneFacts, budget_mb: int, workers: int) -> Ro
         method.prepare(facts)
     if not isinstance(method, Roomy):
         return Room(HALO, budget_mb)
-    least, dates, bands = EDGES[-1], facts.dates, len(facts.bands)
+    least, (dates, bands) = EDGES[-1], held or (facts.dates, len(facts.bands))
 
     def fits(halo: int, mib: float) -> bool:
         return window_mb(least, dates, bands, halo) <= WINDOW_SHARE * (budget_mb - mib)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..clouds.detect import detect_scene, expand_given_mask
+from ..clouds.detect import expand_given_mask
 from ..errors import InputError
 from ..methods.facts import SceneFacts
 from ..observation import Observation
@@ -27,12 +27,13 @@ from ..raster.radar import RadarReader
 from ..raster.radiometry import Radiometry, recognise
 from ..raster.reader import OpticalReader
 from ..raster.stack import dates_in_bands, split_dates
-from ..raster.sun import suns_of
 from ..raster.windows import Window
+from . import series_bands
 from .job import Job
 from .notes import folded
 from .scene import crop, hidden
 from .series_cubes import expanded
+from .series_detection import detect_series
 from .series_settings import SeriesSettings, typed_dates
 
 
@@ -53,7 +54,9 @@ class SeriesScene:
     Attributes:
         grid: that of the first raster given, cut to the job's extent. layers: T acquisitions.
         dates: T dates, None where they are not known. days: float64 (T,), relative to the first.
-        bands: role names of the first raster given. notes, warnings: sentences for the log.
+        bands: role names of all rasters, those of the first raster given before the others; ``first_bands`` of them.
+        own: places of the bands that each acquisition has. reference: the acquisition that was given first.
+        notes, warnings: sentences for the log.
     """
 
     def __init__(self, job: Job, settings: SeriesSettings, folder: Path) -> None:
@@ -89,13 +92,15 @@ class SeriesScene:
         told = [note for radiometry in found for note in radiometry.notes]
         self.notes += [*(note for note in told if note not in doubtful), *said]
         self.warnings += folded(note for note in told if note in doubtful)
-        self.bands = found[0].bands
+        series_bands.refuse_strangers(found)
+        self.bands, self.first_bands = series_bands.union(found), len(found[0].bands)
         by_layer = _masks_of(masks, infos, dates)
         order = sorted(range(len(infos)), key=lambda i: (days[i], i))
         self.layers = [
             SeriesLayer(infos[i], found[i], dates[i] if dates else None, days[i] - days[order[0]], by_layer[i])
             for i in order
         ]
+        self.reference = order.index(0)
         self.days = np.array([layer.day for layer in self.layers])
         self.dates = [dates[i] for i in order] if dates else None
         try:
@@ -142,6 +147,7 @@ class SeriesScene:
     def _open(self, settings: SeriesSettings) -> None:
         enter = self._stack.enter_context
         self.readers = [enter(OpticalReader(each.info, each.radiometry, self.grid, self.bands)) for each in self.layers]
+        self.own = [frozenset(reader.places) for reader in self.readers]
         self.radars = [enter(RadarReader(describe(path), self.grid, dates=self.dates)) for path in settings.radar]
         first = self.dates[0] if self.dates else None
         parts = [radar.days(first, self.days) for radar in self.radars]
@@ -153,8 +159,10 @@ class SeriesScene:
             if layer.mask:
                 info = describe(layer.mask)
                 self._given[index] = enter(MaskReader(info, self.grid, recognise_mask(info)))
+        known = {reader.missing for reader in self.readers} | set(self.notes)  # what is missing is told for all at once
         for reader in (*self.readers, *self.radars, *self._given.values()):
-            self.notes += [note for note in reader.notes if note not in self.notes]
+            self.notes += [note for note in reader.notes if note not in known]
+            known |= set(reader.notes)
 
     def __enter__(self) -> SeriesScene:
         return self
@@ -167,14 +175,14 @@ class SeriesScene:
         """Whether every date has a mask, so that nothing is left to detect."""
         return len(self._given) == len(self.layers)
 
-    def facts(self) -> SceneFacts:
-        """The series in a few words, for methods that not every series suits; ``target_date`` is the first date."""
+    def facts(self, seen: series_bands.Pass) -> SceneFacts:
+        """What a pass sees of the series in a few words; ``target_date`` is its first date."""
         kinds = [found for radar in self.radars for found in radar.acquisitions]
         there = [name for name in ("vv", "vh") if any(getattr(kind, name) for kind in kinds)]
         return SceneFacts(
-            bands=self.bands,
-            dates=len(self.layers),
-            target_date=self.dates[0] if self.dates else None,
+            bands=tuple(self.bands[place] for place in seen.bands),
+            dates=len(seen.layers),
+            target_date=self.dates[seen.layers[0]] if self.dates else None,
             radar=" ".join(there).upper(),
             pixel_m=self.grid.pixel_m,
             shape=self.grid.shape,
@@ -195,12 +203,9 @@ class SeriesScene:
             if index not in self._given:
                 self._store.write(index, window, classes)
 
-        self.notes += detect_scene(
-            self.readers, self.grid, self.days, method=method, threshold=job.threshold,
-            dilate=job.dilate if job.dilate >= 0 else None, report=report, cancelled=cancelled, write=keep, pool=pool,
-            weights=job.weights, **suns_of(layer.info for layer in self.layers),
-        )  # fmt: skip
-        self._dilate = job.dilate
+        self.notes += detect_series(
+            self.readers, self.grid, self.days, job, method, report=report, cancelled=cancelled, pool=pool, write=keep
+        )
 
     def classes(self, index: int, window: Window, dilate: int = 0) -> np.ndarray:
         """Cloud classes uint8 (H, W) of one date in a window inside the scene; given masks grown by ``dilate``."""

@@ -44,9 +44,10 @@ class SigmaWriter:
             names = [info.descriptions[band] or f"Band {band + 1}" for band in used]
             scales = [info.scales[band] for band in used]
             self._places = [reader.place_of(band) for band in radiometry.used_bands]
-        else:  # warped, it is written with the bands of the scene
-            names, scales = list(scene.bands), [info.scales[used[0]]] * len(scene.bands)
-            self._places = list(range(len(scene.bands)))
+        else:  # warped, it is written with the bands that it has, by the scene's names
+            self._places = sorted(scene.own[layer])
+            names, scales = [scene.bands[place] for place in self._places], [info.scales[used[0]]] * len(self._places)
+        self._own = sorted(scene.own[layer])
         self._unit = np.float32(abs(radiometry.scale))
         self._writer = stack.enter_context(
             RasterWriter(
@@ -66,10 +67,10 @@ class SigmaWriter:
             sigma: float32 (C, n) in reflectance at the n pixels of ``gap``; None = unknown.
         """
         finite = np.isfinite(image)
-        some, restored = finite.any(axis=0), finite.all(axis=0)[gap]
+        some, restored = finite.any(axis=0), finite[self._own].all(axis=0)[gap]
         out = np.full((len(self._places), *gap.shape), np.nan, np.float32)
         for plane, place in zip(out, self._places, strict=True):
-            plane[some if place is None else finite[place]] = 0  # a band that only this date has is never restored
+            plane[some if place is None else finite[place]] = 0
             unknown = place is None or sigma is None
             plane[gap] = np.nan if unknown else np.where(restored, sigma[place] / self._unit, np.nan)
         self._writer.write(out, window)

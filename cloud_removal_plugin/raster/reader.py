@@ -46,7 +46,8 @@ class OpticalReader(OpenRaster):
         bands: role of each plane that :meth:`read` returns.
         level: "L1C", "L2A" or "".
         same_grid: whether the raster's pixels are the scene's (no warp).
-        notes: sentences about missing bands and warping.
+        places: planes that the raster fills, ascending; the others are NaN.
+        missing: a sentence about those, '' where there are none. notes: sentences about missing bands and warping.
     """
 
     def __init__(
@@ -66,7 +67,8 @@ class OpticalReader(OpenRaster):
         self.level = radiometry.level
         self._placement = place(info, grid)
         self.same_grid = self._placement.same
-        self._planes, self._files, self.notes = _match(info, radiometry, self.bands)
+        self._planes, self._files, self.notes, self.missing = _match(info, radiometry, self.bands)
+        self.places: tuple[int, ...] = tuple(self._planes)
         self._scratch: np.ndarray | None = None
         self._lock = threading.Lock()  # a GDAL handle and the scratch array serve one thread at a time
         self._open(info.path)
@@ -268,8 +270,8 @@ class OpticalReader(OpenRaster):
 
 def _match(
     info: RasterInfo, radiometry: Radiometry, wanted: tuple[str, ...]
-) -> tuple[list[int], list[int], tuple[str, ...]]:
-    """Planes of the result that the raster can fill, the file band of each, and sentences about what is missing."""
+) -> tuple[list[int], list[int], tuple[str, ...], str]:
+    """Planes of the result that the raster fills, the file band of each, sentences, and the one on what is missing."""
     own = dict(zip(radiometry.bands, radiometry.used_bands, strict=True))
     planes, files, missing, like = [], [], [], []
     for number, role in enumerate(wanted):
@@ -290,9 +292,8 @@ def _match(
     notes = []
     if like:
         notes.append(f"{info.name}: {', '.join(like)}.")
-    if missing:
-        notes.append(f"{info.name}: has no {', '.join(missing)}; these bands count as no data on this date.")
-    return planes, files, tuple(notes)
+    lacks = f"{info.name}: has no {', '.join(missing)}; these bands count as no data on this date." if missing else ""
+    return planes, files, tuple([*notes, lacks] if lacks else notes), lacks
 
 
 def _scaled(dn: np.ndarray, plane: np.ndarray, radiometry: Radiometry) -> None:

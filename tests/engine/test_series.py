@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from cloud_removal_plugin.engine import series, series_plan, threads
+from cloud_removal_plugin.engine import series, series_fits, series_plan, threads
 from cloud_removal_plugin.engine.job import Job
 from cloud_removal_plugin.engine.run import run
 from cloud_removal_plugin.engine.series_composite import best_pixel, medoid
@@ -367,13 +367,13 @@ def test_memory_is_divided_by_the_windows_under_way(season, tmp_path, monkeypatc
     """One a thread on the processor, one alone on a graphics card."""
     asked: list[int] = []
 
-    def room_for(method, facts, budget_mb, workers):
+    def room_for(method, facts, budget_mb, workers, held):
         asked.append(workers)
-        return series_plan.room_for(method, facts, budget_mb, workers)
+        return series_plan.room_for(method, facts, budget_mb, workers, held)
 
     monkeypatch.setattr(threads, "pool_size", lambda: 3)
     monkeypatch.setattr(series.devices, "choose", lambda requested: device)
-    monkeypatch.setattr(series, "room_for", room_for)
+    monkeypatch.setattr(series_fits, "room_for", room_for)
     images, masks = season(3)
     done(images, tmp_path, masks)
     assert asked == [expected]

@@ -15,7 +15,7 @@ rasterio = pytest.importorskip("rasterio")
 from safetensors.torch import save_file  # noqa: E402
 
 from cloud_removal_plugin import models  # noqa: E402
-from cloud_removal_plugin.engine import series_scene  # noqa: E402
+from cloud_removal_plugin.engine import series_detection  # noqa: E402
 from cloud_removal_plugin.engine.job import Job  # noqa: E402
 from cloud_removal_plugin.engine.series_settings import SeriesSettings  # noqa: E402
 from cloud_removal_plugin.errors import InputError  # noqa: E402
@@ -24,6 +24,7 @@ from cloud_removal_plugin.weights.stored import text_of  # noqa: E402
 from tests.methods.networks import land, store  # noqa: E402
 
 SHAPE = (80, 96)
+NAMES = ("blue", "green", "red", "nir")
 DAYS = [date(2023, 11, 20) + timedelta(days=8 * number) for number in range(12)]
 
 
@@ -38,7 +39,7 @@ def season(write_image) -> tuple[list[str], list[str], np.ndarray]:
         image = np.where(cloud, 0.7, surface + 0.005 * number * change)
         path = write_image(np.clip(image * 10_000, 1, 12_000).astype(np.uint16), f"S2_{day}.tif")
         with rasterio.open(path, "r+") as file:
-            file.descriptions = ("blue", "green", "red", "nir")
+            file.descriptions = NAMES
         images.append(str(path))
         masks.append(str(write_image(cloud.astype(np.uint8), f"MASK_{day}.tif")))
         hidden.append(cloud)
@@ -83,6 +84,30 @@ def test_a_network_restores_a_series(method, network, title, season, tmp_path: P
     assert "sees 10 dates at a time: 2 windows of dates pass over" in said
 
 
+def test_a_network_restores_the_dates_that_have_its_bands(season, tmp_path: Path, do) -> None:
+    """The first date has a band more, and the sixth lacks the near infrared, which U-TILISE needs."""
+    store("utilise_earthnet2021", tmp_path / "weights")
+    for place, names in ((0, (*NAMES, "swir16")), (5, NAMES[:3])):
+        values = read(season[0][place])
+        values = np.concatenate([values, values[-1:]])[: len(names)]
+        with rasterio.open(season[0][place]) as file:
+            profile = file.profile | {"count": len(names)}
+        with rasterio.open(season[0][place], "w", **profile) as file:
+            file.write(values)
+            file.descriptions = names
+    before = [read(path) for path in season[0]]
+    result = do(job(season, tmp_path, "utilise"))
+    assert result.method_used.startswith("U-TILISE, EarthNet2021")
+    assert result.restored_share == pytest.approx(result.cloud_share)
+    for number, (image, gap) in enumerate(zip(before, season[2], strict=True)):
+        after = read(tmp_path / "out" / f"restored_{DAYS[number]:%Y%m%d}.tif")
+        assert after.shape == image.shape
+        assert not gap.any() or (after[:, gap] != image[:, gap]).mean() > 0.9
+    said = [text for _, text in do.log if "filled by 'fast'" in text]
+    assert any(text.startswith("swir16 of 1 date: filled by 'fast'") for text in said)
+    assert any(text.startswith("blue, green, red of 1 date: filled by 'fast'") for text in said)
+
+
 def test_its_own_network_finds_the_clouds(season, tmp_path: Path, do) -> None:
     """Clear Vision's mask network as detector: here one that sees nothing else."""
     store("clearvision_removal", tmp_path / "weights")
@@ -119,7 +144,7 @@ def test_what_cannot_run_is_said_before_anything_runs(
     if changes.pop("dates", ""):
         images = [str(write_image(read(p), f"scene_{n}.tif")) for n, p in enumerate(season[0])]
         season = (images, season[1], season[2])
-    monkeypatch.setattr(series_scene, "detect_scene", lambda *args, **more: pytest.fail("clouds were looked for"))
+    monkeypatch.setattr(series_detection, "detect_scene", lambda *args, **more: pytest.fail("clouds were looked for"))
     with pytest.raises(InputError, match=words):
         do(job(season, tmp_path, method, masks=False, **changes))
     assert not (tmp_path / "out").exists()
