@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..clouds import published, s2cloudless
-from ..clouds.detect import detect_scene, expand_given_mask
+from ..clouds.detect import expand_given_mask
 from ..errors import InputError
 from ..raster.classes import CLEAR, CLOUD, NO_DATA, SHADOW
 from ..raster.info import describe
@@ -18,6 +18,7 @@ from ..raster.masks import MaskReader
 from ..raster.together import Together
 from ..raster.windows import Window
 from ..raster.writer import RasterWriter
+from .detecting import detect_dates
 from .job import Job, Result
 from .progress import Cancel, Log, Progress, Report
 from .scene import Scene, hidden
@@ -45,8 +46,6 @@ def detect(
             probability_out = stack.writer(_writer(job, scene, job.probability, "float32", float("nan"), name))
 
         def keep(date: int, window: Window, classes: np.ndarray, probability: np.ndarray) -> None:
-            if date:
-                return
             if given:
                 known = _grown(given, window, dilate or 0, scene)
                 classes = joined(classes, known)
@@ -60,11 +59,10 @@ def detect(
 
         # the published detectors take each date by itself: the other dates have nothing to say
         dates = slice(1) if job.method in published.METHODS else slice(None)
-        notes = detect_scene(
+        notes = detect_dates(
             scene.readers[dates], scene.grid, scene.days[dates], method=job.method, threshold=job.threshold,
-            dilate=dilate, report=progress.phase("Finding clouds"),
-            cancelled=progress.asked, write=keep, pool=threads, weights=job.weights,
-            **scene.sun(dates),
+            dilate=dilate, wanted={0}, report=progress.phase("Finding clouds"), cancelled=progress.asked,
+            pool=threads, write=keep, weights=job.weights,
         )  # fmt: skip
         if not counted["valid"]:
             raise InputError(f"{Path(job.input).name} holds no data in this extent: there is nothing to look at.")

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..clouds.detect import detect_scene, expand_given_mask
+from ..clouds.detect import expand_given_mask
 from ..raster.classes import ClassStore
 from ..raster.info import describe
 from ..raster.masks import MaskReader, recognise_mask
 from ..raster.windows import Window
+from .detecting import detect_dates
 from .job import Job
 from .progress import Progress
 from .scene import Scene
@@ -54,23 +55,22 @@ class Masks:
         """Detect clouds on the dates that have no mask, into temporary rasters."""
         if self.complete:
             return
-        self.notes += detect_scene(
+        self.notes += detect_dates(
             self._scene.readers,
             self._scene.grid,
             self._scene.days,
             method="auto",
             threshold=self._job.threshold,
             dilate=self._job.dilate if self._job.dilate >= 0 else None,
+            wanted=set(range(len(self._scene.layers))) - set(self._given),
             report=progress.phase(phase),
             cancelled=progress.asked,
-            write=self._keep,
             pool=pool,
-            **self._scene.sun(),
+            write=self._keep,
         )
 
     def _keep(self, date: int, window: Window, classes: np.ndarray, _probability: np.ndarray) -> None:
-        if date not in self._given:
-            self._store.write(date, window, classes)
+        self._store.write(date, window, classes)
 
     def read(self, date: int, window: Window) -> np.ndarray:
         """Classes uint8 (H, W) of one date in a window that lies inside the scene."""

@@ -24,7 +24,6 @@ from ..raster.offsets import agree
 from ..raster.radar import RadarReader
 from ..raster.radiometry import Radiometry, recognise
 from ..raster.reader import OpticalReader
-from ..raster.sun import suns_of
 from ..raster.windows import Window
 from .job import Job
 
@@ -102,10 +101,6 @@ class Scene:
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
-
-    def sun(self, dates: slice = slice(None)) -> dict[str, list[float | None]]:
-        """Where the sun stood on some dates, as arguments of detection; None where a layer's tags do not say."""
-        return suns_of(layer.info for layer in self.layers[dates])
 
     def facts(self) -> SceneFacts:
         """The scene in a few words, for methods that not every scene suits."""

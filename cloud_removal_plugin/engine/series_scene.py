@@ -29,11 +29,11 @@ from ..raster.reader import OpticalReader
 from ..raster.stack import dates_in_bands, split_dates
 from ..raster.windows import Window
 from . import series_bands
+from .detecting import detect_dates
 from .job import Job
 from .notes import folded
 from .scene import crop, hidden
 from .series_cubes import expanded
-from .series_detection import detect_series
 from .series_settings import SeriesSettings, typed_dates
 
 
@@ -200,12 +200,13 @@ class SeriesScene:
             return
 
         def keep(index: int, window: Window, classes: np.ndarray, _probability: np.ndarray) -> None:
-            if index not in self._given:
-                self._store.write(index, window, classes)
+            self._store.write(index, window, classes)
 
-        self.notes += detect_series(
-            self.readers, self.grid, self.days, job, method, report=report, cancelled=cancelled, pool=pool, write=keep
-        )
+        self.notes += detect_dates(
+            self.readers, self.grid, self.days, method=method, threshold=job.threshold,
+            dilate=job.dilate if job.dilate >= 0 else None, wanted=set(range(len(self.layers))) - set(self._given),
+            report=report, cancelled=cancelled, pool=pool, write=keep, weights=job.weights,
+        )  # fmt: skip
 
     def classes(self, index: int, window: Window, dilate: int = 0) -> np.ndarray:
         """Cloud classes uint8 (H, W) of one date in a window inside the scene; given masks grown by ``dilate``."""

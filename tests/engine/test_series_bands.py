@@ -10,6 +10,7 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
+from cloud_removal_plugin.engine.job import Job
 from cloud_removal_plugin.engine.series_bands import Pass, passes, union
 from cloud_removal_plugin.errors import InputError
 from cloud_removal_plugin.observation import Observation
@@ -97,6 +98,17 @@ def test_clouds_are_found_on_dates_that_lack_bands(season, tmp_path) -> None:
     done(images, tmp_path, method="fast")
     for number, (truth, cloud) in enumerate(zip(truths, clouds, strict=True)):
         assert (errors(restored(tmp_path, number), truth, cloud) < 150).all()
+
+
+def test_other_dates_with_fewer_bands_help_a_single_date(season, tmp_path, do) -> None:
+    """They were no data to detection, so that nothing was learned from them."""
+    images, _, truths, clouds = season([FOUR, FOUR, SENTINEL, FOUR, FOUR, FOUR])
+    others = tuple(images[:2] + images[3:])
+    do(Job("restore", images[2], str(tmp_path / "out.tif"), other_dates=others, method="fast"))
+    assert (errors(tmp_path / "out.tif", truths[2], clouds[2]) < 100).all()
+    job = Job("detect", images[2], str(tmp_path / "classes.tif"), other_dates=others, method="auto")
+    do(job)
+    assert (read(tmp_path / "classes.tif")[0][clouds[2]] == 1).mean() > 0.95
 
 
 def test_dates_between_have_the_bands_of_the_first_raster(season, tmp_path) -> None:

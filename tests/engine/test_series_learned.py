@@ -15,7 +15,7 @@ rasterio = pytest.importorskip("rasterio")
 from safetensors.torch import save_file  # noqa: E402
 
 from cloud_removal_plugin import models  # noqa: E402
-from cloud_removal_plugin.engine import series_detection  # noqa: E402
+from cloud_removal_plugin.engine import detecting  # noqa: E402
 from cloud_removal_plugin.engine.job import Job  # noqa: E402
 from cloud_removal_plugin.engine.series_settings import SeriesSettings  # noqa: E402
 from cloud_removal_plugin.errors import InputError  # noqa: E402
@@ -144,7 +144,7 @@ def test_what_cannot_run_is_said_before_anything_runs(
     if changes.pop("dates", ""):
         images = [str(write_image(read(p), f"scene_{n}.tif")) for n, p in enumerate(season[0])]
         season = (images, season[1], season[2])
-    monkeypatch.setattr(series_detection, "detect_scene", lambda *args, **more: pytest.fail("clouds were looked for"))
+    monkeypatch.setattr(detecting, "detect_scene", lambda *args, **more: pytest.fail("clouds were looked for"))
     with pytest.raises(InputError, match=words):
         do(job(season, tmp_path, method, masks=False, **changes))
     assert not (tmp_path / "out").exists()

@@ -1,8 +1,8 @@
-"""Clouds on the dates of a series, whatever bands each of them has."""
+"""Clouds on several dates, whatever bands each of them has."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,7 +15,6 @@ from ..raster.grid import Grid
 from ..raster.reader import OpticalReader
 from ..raster.sun import suns_of
 from ..raster.windows import Window
-from .job import Job
 
 Write = Callable[[int, Window, np.ndarray, np.ndarray], None]
 
@@ -57,15 +56,17 @@ def _needed(bands: tuple[str, ...], level: str) -> tuple[str, ...]:
     return tuple(name for name in bands if name in roles)
 
 
-def detect_series(
-    readers: Sequence[OpticalReader], grid: Grid, days: np.ndarray, job: Job, method: str, *,
-    report: Callable[[float], None], cancelled: Callable[[], bool], pool: Executor, write: Write,
+def detect_dates(
+    readers: Sequence[OpticalReader], grid: Grid, days: np.ndarray, *, method: str, threshold: float | None,
+    dilate: int | None, wanted: Collection[int], report: Callable[[float], None], cancelled: Callable[[], bool],
+    pool: Executor, write: Write, weights: str = "",
 ) -> list[str]:  # fmt: skip
-    """Classify every date of a series.
+    """Classify some dates of a scene, with the help of all.
 
     Args:
-        readers: one a date, with the roles of the whole series. method: one of ``clouds.detect.METHODS``.
-        write: called with (date, window, classes, probability), see :func:`clouds.detect.detect_scene`.
+        readers: one a date, all with the same roles, of which each may lack some. wanted: dates that are classified.
+        write: called with (date, window, classes, probability), for these alone.
+        method, threshold, dilate, report, cancelled, pool, weights: see :func:`clouds.detect.detect_scene`.
 
     Returns:
         Sentences for the log.
@@ -73,7 +74,7 @@ def detect_series(
     Raises:
         As :func:`clouds.detect.detect_scene`.
     """
-    every = rounds(readers, method)
+    every = [each for each in rounds(readers, method) if each.kept & set(wanted)]
     notes: dict[str, None] = {}
     for number, each in enumerate(every):
         with ExitStack() as stack:
@@ -82,15 +83,14 @@ def detect_series(
                 mine = [stack.enter_context(reader.reopen(each.bands)) for reader in mine]
 
             def keep(place: int, window: Window, classes: np.ndarray, found: np.ndarray, each: Round = each) -> None:
-                if each.layers[place] in each.kept:
-                    write(each.layers[place], window, classes, found)
+                date = each.layers[place]
+                if date in each.kept and date in wanted:
+                    write(date, window, classes, found)
 
-            notes |= dict.fromkeys(
-                detect_scene(
-                    mine, grid, days[list(each.layers)], method=method, threshold=job.threshold,
-                    dilate=job.dilate if job.dilate >= 0 else None, cancelled=cancelled, write=keep, pool=pool,
-                    report=lambda share, number=number: report((number + share) / len(every)),
-                    weights=job.weights, **suns_of(reader.info for reader in mine),
-                )
+            said = detect_scene(
+                mine, grid, np.asarray(days)[list(each.layers)], method=method, threshold=threshold, dilate=dilate,
+                report=lambda share, number=number: report((number + share) / len(every)), cancelled=cancelled,
+                write=keep, pool=pool, weights=weights, **suns_of(reader.info for reader in mine),
             )  # fmt: skip
+            notes |= dict.fromkeys(said)
     return list(notes)
