@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def _product(delivery: Delivery) -> dict[str, Any]:
     return {
         "product": delivery.product,
         "name": delivery.name,
-        "path": delivery.path,
+        "path": _place(delivery),
         "sensor": delivery.sensor,
         "level": delivery.level,
         "platform": delivery.platform,
@@ -74,6 +75,16 @@ def _product(delivery: Delivery) -> dict[str, Any]:
         "why": list(delivery.why),
         "doubts": [*delivery.doubts, *_about_missing(delivery)],
     }
+
+
+def _place(delivery: Delivery) -> str:
+    """Where the product lies: of files in a folder of many products, their own folder."""
+    files = [plane.path for plane in delivery.planes if not plane.source]
+    inside = files and all(os.path.abspath(path).startswith(os.path.join(delivery.path, "")) for path in files)
+    if not inside or delivery.path.upper().endswith(".SAFE"):
+        return delivery.path
+    folder = os.path.commonpath([os.path.dirname(path) for path in files])
+    return delivery.path if "GRANULE" in os.path.relpath(folder, delivery.path).split(os.sep) else folder
 
 
 def _about_missing(delivery: Delivery) -> list[str]:

@@ -116,12 +116,13 @@ def _deliveries(
 def _introduce(deliveries: Sequence[Delivery], grid: Grid, log: Log) -> None:
     for delivery in deliveries:
         when = delivery.when.strftime("%Y-%m-%d %H:%M:%S") if delivery.when else "no date"
+        facts = [delivery.product, f"baseline {delivery.baseline}" if delivery.baseline else "", when]
+        facts.append(f"tile {delivery.tile}" if delivery.tile else "")
         offset = delivery.planes[0].offset
         log(
             "info",
-            f"{delivery.name}: {delivery.product}, baseline {delivery.baseline or 'not told'}, {when}, tile "
-            f"{delivery.tile or 'not told'}; reflectance = DN x {delivery.planes[0].scale:g} "
-            f"{'-' if offset < 0 else '+'} {abs(offset):g}.",
+            f"{delivery.name}: {', '.join(fact for fact in facts if fact)}; reflectance = DN x "
+            f"{delivery.planes[0].scale:g} {'-' if offset < 0 else '+'} {abs(offset):g}.",
         )
     bands = ", ".join(plane.name for plane in deliveries[0].planes)
     log("info", f"Grid: {grid.width} x {grid.height} pixels of {grid.pixel_m:.4g} m; bands: {bands}.")

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from ..errors import InputError
 from ..raster.dates import find_date
 from ..raster.delivery import Delivery, Plane
+from ..raster.reader import LIKE
 from .progress import Log
 
 NUMBERS: tuple[str, ...] = ("applied", "recorded")
@@ -82,6 +83,7 @@ def one_pass(found: Sequence[Delivery], date: str, log: Log) -> list[Delivery]:
         if not chosen:
             raise InputError(f"No product of {day.isoformat()} was found. There are: {_days(found)}.")
         found = chosen
+    _one_day(found)
     for what, of in (
         ("sensors", lambda d: d.sensor),
         ("processing levels", lambda d: d.level),
@@ -97,6 +99,18 @@ def one_pass(found: Sequence[Delivery], date: str, log: Log) -> list[Delivery]:
             "pass."
         )
     return _each_tile_once(found, log)
+
+
+def _one_day(found: Sequence[Delivery]) -> None:
+    """Products of several kinds and days are told apart by their dates first: DATE chooses."""
+    products = sorted({(d.when.date() if d.when else None, d.product) for d in found}, key=str)
+    days = {day for day, _ in products}
+    if len(days) < 2 or len({product for _, product in products}) < 2:
+        return
+    named = ", ".join(f"{day.isoformat() if day else 'no date'} {product}" for day, product in products)
+    raise InputError(
+        f"The inputs hold {len(products)} acquisitions ({named}). Choose a DATE, or give the products of one pass."
+    )
 
 
 def _days(found: Sequence[Delivery]) -> str:
@@ -139,14 +153,21 @@ def chosen_bands(delivery: Delivery, wanted: str) -> Delivery:
 
 
 def _called(delivery: Delivery, name: str) -> Plane:
-    """A band by the product's name, with or without leading zero, or by its role."""
+    """A band by the product's name, with or without leading zero, or by its role; its only near infrared by either."""
     wanted = _plain(name)
+    roles = {plane.role: plane for plane in delivery.planes}
     for plane in delivery.planes:
         if wanted in (_plain(plane.name), plane.role.lower()):
             return plane
-    raise InputError(
-        f"'{delivery.name}' lacks the band '{name}'. "
-        f"It has {', '.join(plane.name for plane in delivery.planes) or 'none'}."
+    if LIKE.get(wanted) in roles:
+        return roles[LIKE[wanted]]
+    raise InputError(f"'{delivery.name}' lacks the band '{name}'. It has {_listing(delivery) or 'none'}.")
+
+
+def _listing(delivery: Delivery) -> str:
+    """Names of the bands, with their roles where these are other words."""
+    return ", ".join(
+        plane.name if plane.name == plane.role else f"{plane.name} ({plane.role})" for plane in delivery.planes
     )
 
 

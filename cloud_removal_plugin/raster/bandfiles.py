@@ -82,8 +82,9 @@ def _delivery(container: Container, folder: str, key: str, files: dict[str, str]
         return None
     first = next(iter(infos.values()))
     words = f"{container.name}_{folder}_{key}_{item.name if item else ''}"
-    sensor, why = _sensor(container, folder, key, item, first, set(infos))
-    scale, offset, doubts = _calibration(list(infos.values()), [roles[band] for band in infos], sensor, item)
+    sensor, why = _sensor(container, folder, key, item, first, set(infos), "scl" in files)
+    when = _when(container, folder, key, item, first)
+    scale, offset, doubts = _calibration(list(infos.values()), [roles[band] for band in infos], sensor, item, when)
     planes = tuple(_plane(roles[band], band, info, scale, offset) for band, info in infos.items())
     quality = tuple(QualityLayer(_QUALITY[band], container.gdal(files[band])) for band in _QUALITY if band in files)
     return Delivery(
@@ -91,7 +92,7 @@ def _delivery(container: Container, folder: str, key: str, files: dict[str, str]
         name=(item.name if item else "") or key.strip("_-. ") or PurePosixPath(folder or container.root).name,
         path=container.root, sensor=sensor, level=_level(container, folder, key, item, set(infos), quality),
         platform=item.platform if item else "", tile=_tile(words),
-        baseline=item.baseline if item else "", when=_when(container, folder, key, item, first), planes=planes,
+        baseline=item.baseline if item else "", when=when, planes=planes,
         quality=quality, sun=item.sun if item and item.sun.azimuth is not None else sun_of(first), why=why,
         doubts=doubts,
     )  # fmt: skip
@@ -110,7 +111,7 @@ def _plane(name: str, band: str, info: RasterInfo, scale: float, offset: float) 
 
 
 def _sensor(
-    container: Container, folder: str, key: str, item: Item | None, first: RasterInfo, bands: set[str]
+    container: Container, folder: str, key: str, item: Item | None, first: RasterInfo, bands: set[str], scl: bool
 ) -> tuple[str, tuple[str, ...]]:
     text = " ".join([container.name, folder, key, *((item.name, item.collection, item.platform) if item else ())])
     if item and re.search(r"(?i)sentinel-?2", f"{item.collection} {item.platform}"):
@@ -120,11 +121,13 @@ def _sensor(
     if {"B8A", "B11", "rededge2", "rededge3"} & bands or {"B5", "B6", "B7"} <= bands:
         return "sentinel2", ("its files are called after Sentinel-2's bands",)
     product = identify(first)
+    if product.sensor == "generic" and scl:
+        return "sentinel2", ("each file is called after a band, and Sentinel-2's scene classes (SCL) lie beside them",)
     return product.sensor, ("each file is called after a band",)
 
 
 def _calibration(
-    infos: Sequence[RasterInfo], roles: Sequence[str], sensor: str, item: Item | None
+    infos: Sequence[RasterInfo], roles: Sequence[str], sensor: str, item: Item | None, when: datetime | None
 ) -> tuple[float, float, tuple[str, ...]]:
     """Scale and offset for all bands, and what an analyst should check."""
     own = [(info.scales[0], info.offsets[0]) for info in infos]
@@ -141,7 +144,7 @@ def _calibration(
         return (scale, offset, ()) if scale != 1.0 else (DN_SCALE, 0.0, ("The scale is not told; 1/10,000 was taken.",))
     unit = scale if 0 < scale < 0.1 else DN_SCALE
     declared, where = _declared(infos[0], item, offset / unit)
-    decision = offsets.decide(dark, declared, where, item.when.date() if item and item.when else None)
+    decision = offsets.decide(dark, declared, where, when.date() if when else None)
     doubts = (decision.sentence,) if decision.check else ()
     if item and item.applied and dark is not None and _still_inside(item, dark):
         doubt = (

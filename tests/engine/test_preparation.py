@@ -222,6 +222,25 @@ def test_other_sensors(prepare, tmp_path, make, names, values) -> None:
     assert float(profile["tags"]["SUN_ELEVATION"]) > 50
 
 
+def test_the_only_near_infrared_is_nir(prepare, tmp_path) -> None:
+    """Landsat's is nir08 by role; whoever asks for nir means it. What is not known of a product is not said."""
+    product = make_landsat(tmp_path / "in", 5)
+    assert read(prepare(product, bands="red,NIR"))[2] == ("SR_B3", "SR_B4")
+    assert not any("not told" in text for _, text in prepare.log)
+    with pytest.raises(InputError, match=r"lacks the band 'rededge1'. It has SR_B1 \(blue\), SR_B2 \(green\)"):
+        prepare(product, bands="red,rededge1")
+    with pytest.raises(InputError, match="names a band twice"):
+        prepare(product, bands="nir,nir08")
+
+
+def test_products_of_several_kinds_and_days_are_told_by_their_dates(prepare, tmp_path) -> None:
+    make_hls(tmp_path / "in")
+    make_hls(tmp_path / "in", "L30", "2023155T170000")
+    with pytest.raises(InputError, match=r"2 acquisitions .2023-06-02 HLS S30 v2.0, 2023-06-04 HLS L30.*Choose a DATE"):
+        prepare(tmp_path / "in")
+    assert read(prepare(tmp_path / "in", date="2023-06-04", bands="nir"))[2] == ("B05",)
+
+
 def test_missing_bands_are_named(prepare, tmp_path) -> None:
     root = make_safe(tmp_path, leave_out=("B05", "B11"))
     with pytest.raises(InputError, match="lacks the bands B05, B11"):
@@ -301,6 +320,9 @@ def test_description_is_json(do, tmp_path) -> None:
     assert "It lacks the bands B09." in product["doubts"]
     assert [band["role"] for band in product["bands"]][:2] == ["coastal", "blue"]
     assert "broken.zip" in found["problems"][0]
+    hls, safe = make_hls(tmp_path / "hub" / "hls"), make_safe(tmp_path / "hub" / "safe")
+    (found,) = json.loads(do(Job("describe", "", "", products=(str(tmp_path / "hub"),))).report)
+    assert {product["path"] for product in found["products"]} == {str(hls), str(safe)}
     with pytest.raises(InputError, match="names no product"):
         Job(kind="describe", input="", output="")
 

@@ -236,6 +236,23 @@ def test_stac_namings_and_the_offset_trap(tmp_path, names, numbers, item, offset
     assert bool(found.doubts) == bool(doubt)
 
 
+def test_bright_bands_of_a_late_date_hold_the_offset(tmp_path) -> None:
+    """Nothing is dark (cloud, desert), and only the files' names tell when it was."""
+    bright = {band: 3000 + 100 * place for place, band in enumerate(COMPUTER)}
+    late = only(make_stac(tmp_path / "a", COMPUTER, bright, None, prefix="T33TUG_20230714T100559_"))
+    early = only(make_stac(tmp_path / "b", COMPUTER, bright, None, prefix="T33TUG_20200714T100559_"))
+    assert [found.planes[0].offset for found in (late, early)] == [-0.1, 0.0]
+    assert late.doubts
+    assert early.doubts
+
+
+def test_scene_classes_beside_bands_tell_sentinel_2(tmp_path) -> None:
+    """Assets without their item, in a folder of any name: the offset must not be passed over."""
+    found = only(make_stac(tmp_path / "download", EARTH_SEARCH, RAISED, None))
+    assert (found.sensor, found.level) == ("sentinel2", "L2A")
+    assert "No metadata" in " ".join(found.doubts) or "taken to be inside" in " ".join(found.doubts)
+
+
 def test_stac_offset_in_the_files_header(tmp_path) -> None:
     """earth-search's collection 1: scale and offset stand in the GeoTIFFs."""
     found = only(make_stac(tmp_path, COMPUTER, RAISED, None, prefix="T33TUG_20230714T100559_", scale=1e-4, offset=-0.1))
