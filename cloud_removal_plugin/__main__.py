@@ -16,8 +16,8 @@ from .errors import Cancelled, CloudRemovalError, InputError
 from .training.commands import NAMES as TRAINING
 from .training.commands import add_commands, run_command
 
-INTERRUPTED = 130
-"""Exit status of a command that Ctrl-C ended (128 + SIGINT)."""
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+"""Ctrl-C, and what batch systems send: both ask a command to stop; its exit status is then 128 + their number."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,15 +46,16 @@ def _run(source: str, stop: threading.Event) -> str:
 
 
 def _until_interrupted(work: Callable[[threading.Event], str]) -> int:
-    """Does the work, prints the line that it returns; the first Ctrl-C asks it to stop, the second breaks it off."""
-    stop = threading.Event()
+    """Does the work, prints the line that it returns; the first signal asks it to stop, the second breaks it off."""
+    stop, told = threading.Event(), [int(signal.SIGINT)]
 
     def interrupt(number: int, frame: object) -> None:
+        told[0] = number
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in STOPPING}
     try:
         result = work(stop)
     except CloudRemovalError as error:
@@ -62,9 +63,10 @@ def _until_interrupted(work: Callable[[threading.Event], str]) -> int:
         return 1
     except (Cancelled, KeyboardInterrupt):
         print("\nCancelled. Nothing is half-written; a training keeps its last checkpoint.", file=sys.stderr)
-        return INTERRUPTED
+        return 128 + told[0]
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     print(file=sys.stderr)
     print(result)
     return 0

@@ -42,7 +42,8 @@ class TrainModel(CloudRemovalAlgorithm):
     STEPS, BATCH, CROP, LEARNING_RATE = "STEPS", "BATCH", "CROP", "LEARNING_RATE"
     START_WEIGHTS, RESUME, INSTALL = "START_WEIGHTS", "RESUME", "INSTALL"
     DEVICE, DEVICES, SEED, OUTPUT = "DEVICE", "DEVICES", "SEED", "OUTPUT"
-    VALIDATE_EVERY = "VALIDATE_EVERY"
+    VALIDATE_EVERY, VALIDATION_SAMPLES = "VALIDATE_EVERY", "VALIDATION_SAMPLES"
+    SKIP_INCOMPLETE = "SKIP_INCOMPLETE"
     WEIGHTS, LOG, REPORT, NETWORK, PSNR = "WEIGHTS", "LOG", "REPORT", "NETWORK", "PSNR"
 
     def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
@@ -52,6 +53,8 @@ class TrainModel(CloudRemovalAlgorithm):
         ))  # fmt: skip
         folder = QgsProcessingParameterFile.Behavior.Folder
         self.add(QgsProcessingParameterFile(self.FOLDER, self.tr("Data set folder"), folder, optional=True))
+        title = self.tr("Leave out samples with missing or truncated files, or without data in their target")
+        self.add(QgsProcessingParameterBoolean(self.SKIP_INCOMPLETE, title, False), advanced=True)
         for key, title in (
             (self.CLEAR, self.tr("Clear layers")),
             (self.CLOUDY, self.tr("Cloudy layers of the same places")),
@@ -79,6 +82,7 @@ class TrainModel(CloudRemovalAlgorithm):
         for key, title, default in (
             (self.DEVICES, self.tr("Processes that share the training (0 = one for each CUDA device)"), 1),
             (self.VALIDATE_EVERY, self.tr("Steps between judgements on held-out samples (0 = each epoch)"), 0),
+            (self.VALIDATION_SAMPLES, self.tr("Held-out samples of a judgement (0 = all)"), 0),
         ):
             self.add(QgsProcessingParameterNumber(key, title, whole, default, minValue=0), advanced=True)
         self.add(QgsProcessingParameterNumber(self.SEED, self.tr("Seed"), whole, 0, minValue=0), advanced=True)
@@ -174,6 +178,8 @@ class TrainModel(CloudRemovalAlgorithm):
             "device": self.parameterAsEnumString(parameters, self.DEVICE, context),
             "devices": self.parameterAsInt(parameters, self.DEVICES, context),
             "validate_every": self.parameterAsInt(parameters, self.VALIDATE_EVERY, context),
+            "validation_samples": self.parameterAsInt(parameters, self.VALIDATION_SAMPLES, context),
+            "on_nan": "skip" if self.parameterAsBool(parameters, self.SKIP_INCOMPLETE, context) else "raise",
             "seed": self.parameterAsInt(parameters, self.SEED, context),
             "install": self.parameterAsBool(parameters, self.INSTALL, context),
         }
@@ -185,7 +191,9 @@ class TrainModel(CloudRemovalAlgorithm):
 
     def _data(self, parameters: dict[str, Any], context: QgsProcessingContext) -> dict[str, Any]:
         if not self._paths[self.CLEAR]:
-            return {"root": self._whole(parameters, self.FOLDER, context)}
+            skips = self.parameterAsBool(parameters, self.SKIP_INCOMPLETE, context)
+            root = {"root": self._whole(parameters, self.FOLDER, context)}
+            return root | ({"on_problem": "skip"} if skips else {})
         names = {self.CLEAR: "clear", self.CLOUDY: "cloudy", self.RADAR: "radar"}
         given = {names[key]: paths for key, paths in self._paths.items() if paths}
         return {"scenes": [dict(zip(given, row)) for row in zip(*given.values())]}

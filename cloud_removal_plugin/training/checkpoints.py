@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import tempfile
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,22 @@ from torch import nn
 from ..errors import InputError, OutputError
 from ..weights.stored import text_of
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 FORM = 1
 LAST, BEST = "last.pt", "best.pt"
 WEIGHTS = "weights.safetensors"
+PART = ".part"
+_OURS = re.compile(r"^\..+\.(?:pt|safetensors|html|csv|tif|png)\.[a-z0-9_]{8}\.part$")
+_REPLACED = ".tif."
+"""In names of files that GDAL makes anew under the same name, so that the lock is not theirs."""
+HOUR_S, DAY_S = 3_600, 86_400
+ENTRIES = frozenset(
+    ("network", "config", "settled", "weights", "optimiser", "schedule", "stepping", "step", "best", "history")
+)
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -30,14 +45,14 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
         temporary = Path(name)
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
+        with _in_use(handle):
+            write(temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
         # torch's writer turns a full disk into a RuntimeError
         raise OutputError(
@@ -50,10 +65,46 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
                 temporary.unlink()
 
 
+@contextlib.contextmanager
+def _in_use(handle: int) -> Iterator[None]:
+    """Holds a part's lock, which ends with this process, however that ends; then closes the handle.
+
+    On Windows, which has no such locks, the handle is closed at once: an open file could not be moved there.
+    """
+    try:
+        if fcntl is None:
+            os.close(handle)
+        else:
+            with contextlib.suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        if fcntl is not None:
+            os.close(handle)
+
+
 def clear_parts(folder: Path) -> None:
-    """Removes what a process that was ended in the midst of :func:`write_whole` has left."""
-    for part in folder.glob(".*.part"):
-        part.unlink(missing_ok=True)
+    """Removes what a process that was ended in the midst of :func:`write_whole` has left.
+
+    Only our own names, and only what nobody is writing: where locks do not tell, what has been left alone for long.
+    """
+    for part in folder.glob(f".*{PART}"):
+        if _OURS.match(part.name) and _is_left(part):
+            with contextlib.suppress(OSError):
+                part.unlink()
+
+
+def _is_left(part: Path) -> bool:
+    """Whether no process is writing a part."""
+    try:
+        age = time.time() - part.stat().st_mtime
+        if fcntl is None or _REPLACED in part.name:
+            return age > (DAY_S if fcntl is None else HOUR_S)
+        with part.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError:
+        return False
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
@@ -75,9 +126,11 @@ def load(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"There is no checkpoint '{path}' to resume; start the training without resume.") from None
+    except (PermissionError, IsADirectoryError) as error:
+        raise InputError(f"The checkpoint '{path}' cannot be read ({error.strerror}).") from error
     except Exception as error:  # torch names no common class for what a damaged file brings about
-        raise InputError(f"The checkpoint '{path}' is damaged ({error}). Resume another one, or start anew.") from error
-    if not isinstance(state, dict) or state.get("form") != FORM:
+        raise InputError(f"The checkpoint '{path}' is damaged. Resume another one, or start anew.") from error
+    if not isinstance(state, dict) or state.get("form") != FORM or not set(state) >= ENTRIES:
         raise InputError(f"'{path}' is no checkpoint of this trainer; import published weights with importweights.")
     return state
 

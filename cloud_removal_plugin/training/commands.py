@@ -44,12 +44,16 @@ def run_command(chosen: argparse.Namespace, report: Report, cancelled: Callable[
         CloudRemovalError: a sentence for them.
         Cancelled: they stopped a training; its checkpoint is kept.
     """
+    from .checkpoints import clear_parts
+
     config = read_config(chosen.config)
+    output = Path(getattr(chosen, "output", "") or Path(config.output) / chosen.command)
+    for folder in (Path(config.output), output):
+        clear_parts(folder)
     if chosen.command == "train":
         return _train(replace(config, resume=config.resume or chosen.resume), chosen.install, report, cancelled, log)
     from .predicting import evaluate, predict
 
-    output = Path(chosen.output or Path(config.output) / chosen.command)
     if chosen.command == "predict":
         count = predict(config, chosen.weights, chosen.part, output, report, cancelled)
         return f"{count} predictions in {output}"

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from ..errors import DependencyError, InputError
-from .presets import GENERATOR_OPTIONS, Preset, options_of, preset
+from .presets import GENERATOR_OPTIONS, TEXT_OPTIONS, Preset, options_of, preset
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 ON_NAN = ("raise", "skip")
+PARTS = ("train", "validation", "test")
+LARGEST_SEED = 2**62
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,9 @@ class TrainingConfig:
             InputError: an unknown recipe or choice, no data, or a number out of range.
         """
         recipe = preset(self.preset)
-        if "root" not in self.data and "scenes" not in self.data:
-            raise InputError("The training does not say where its data are; give data.root or data.scenes.")
+        if not self.output:
+            raise InputError("The training does not say where to write; give output, a folder.")
+        _check_data(self.data)
         for name, known in (("precision", PRECISIONS), ("on_nan", ON_NAN), ("device", ("auto", "cpu", "cuda"))):
             if getattr(self, name) not in known:
                 raise InputError(f"'{name}' is '{getattr(self, name)}'; choose one of {', '.join(known)}.")
@@ -90,22 +94,26 @@ class TrainingConfig:
             "accumulate": 1,
             **dict.fromkeys(("steps", "workers", "threads", "devices", "validate_every", "clip"), 0),
         }
-        for name, least in (least_of | {"checkpoint_every": 0, "validation_samples": 0}).items():
-            if getattr(self, name) < least:
+        for name, least in (least_of | {"checkpoint_every": 0, "validation_samples": 0, "crop": 0, "seed": 0}).items():
+            if self.chosen(name, recipe) < least:
                 raise InputError(f"'{name}' is {getattr(self, name)}; it must be at least {least}.")
+        if self.chosen("seed", recipe) > LARGEST_SEED:
+            raise InputError(f"'seed' is {self.seed}; it must be at most 2^62.")
         known = options_of(recipe.network, recipe.loss)
         odd = sorted(set(self.options) - set(known))
         if odd:
             raise InputError(f"The recipe '{self.preset}' has no option '{odd[0]}'; it knows {', '.join(known)}.")
+        _check_options(self.options)
         is_generator = any({**recipe.options, **self.options}.get(name) for name in GENERATOR_OPTIONS)
         if is_generator and (self.precision != "fp32" or self.accumulate != 1):
             raise InputError(
                 f"With {' or '.join(GENERATOR_OPTIONS)} sequence to point trains as published: in fp32, one batch a "
                 "step. Set precision = 'fp32' and accumulate = 1."
             )
-        for name in ("epochs", "batch", "lr"):
-            if self.chosen(name, recipe) <= 0:
-                raise InputError(f"'{name}' is {self.chosen(name, recipe)}; it must be larger than 0.")
+        for name in ("epochs", "batch", "lr", "clip"):
+            value = self.chosen(name, recipe)
+            if not math.isfinite(value) or (value <= 0 and name != "clip"):
+                raise InputError(f"'{name}' is {value}; it must be a number larger than 0.")
 
     def chosen(self, name: str, recipe: Preset | None = None) -> Any:
         """A value of this run: as given, else the recipe's."""
@@ -117,12 +125,49 @@ class TrainingConfig:
         return json.loads(json.dumps(asdict(self)))
 
 
+def _check_data(data: Mapping[str, Any]) -> None:
+    """Refuses a table of data that no reader could take.
+
+    Raises:
+        InputError: it names no place, or an entry is of another kind than it should be.
+    """
+    if "root" not in data and "scenes" not in data:
+        raise InputError("The training does not say where its data are; give data.root or data.scenes.")
+    kinds = {
+        **dict.fromkeys(("reader", "root", "cache"), (str, "a text")),
+        **dict.fromkeys(PARTS, (Mapping, "a table")),
+        **dict.fromkeys(("scenes", "held_out"), (list | tuple, "a list")),
+    }
+    tables = {"data": data, **{f"data.{part}": data[part] for part in PARTS if isinstance(data.get(part), Mapping)}}
+    for table, values in tables.items():
+        for name, (kind, said) in kinds.items():
+            if name in values and not isinstance(values[name], kind):
+                raise InputError(f"'{table}.{name}' is {values[name]!r}; it must be {said}.")
+    if not all(isinstance(scene, Mapping) for scene in data.get("scenes", ())):
+        raise InputError('Each of \'data.scenes\' must be a table, such as {clear = "a.tif", cloudy = "b.tif"}.')
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Refuses options of a loss or step that are neither finite numbers nor texts where such are wanted.
+
+    Raises:
+        InputError: a number or a text of another kind.
+    """
+    for name, value in options.items():
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        wants_text = name in TEXT_OPTIONS
+        if isinstance(value, str) != wants_text or not (wants_text or is_number):
+            raise InputError(f"The option '{name}' is {value!r}; it must be a {'text' if wants_text else 'number'}.")
+
+
 def from_dict(values: Mapping[str, Any]) -> TrainingConfig:
     """A run from nested dictionaries; the table ``training`` may hold the plain values.
 
     Raises:
         InputError: an unknown key, a missing one, or a value that does not fit.
     """
+    if not isinstance(values, Mapping) or not isinstance(values.get("training", {}), Mapping):
+        raise InputError("A training is a table of settings (preset, output, data ...), 'training' in it another one.")
     flat = {**values.get("training", {}), **{key: value for key, value in values.items() if key != "training"}}
     known = {item.name: str(item.type) for item in fields(TrainingConfig)}
     unknown = sorted(set(flat) - set(known))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from ..datasets.collate import pad_series
 from .feeds import Feed
+from .sizes import explained
 from .sources import Samples
 from .tasks import Loss, judge, sums_of
 from .team import Team
@@ -19,8 +20,9 @@ LOSS = "validation"
 
 
 def judged(
-    network: torch.nn.Module, feed: Feed, loss: Loss, samples: Samples, limit: int, team: Team, prepare: Any
-) -> dict[str, float]:
+    network: torch.nn.Module, feed: Feed, loss: Loss, samples: Samples, limit: int, team: Team, prepare: Any,
+    tell: Callable[[int, int], None],
+) -> dict[str, float]:  # fmt: skip
     """Held-out loss (mean of the samples' losses) and figures in reflectance over all pixels together.
 
     Args:
@@ -30,6 +32,7 @@ def judged(
         limit: at most so many, 0 = all.
         team: whose processes share the samples.
         prepare: brings a batch to the device.
+        tell: hears after each sample how many of how many are done by this process, and may raise to break off.
     """
     count = min(limit or len(samples), len(samples))
     names = sums_of(feed)
@@ -38,12 +41,16 @@ def judged(
     network.eval()
     with torch.inference_mode():
         # of a limited number, spread over all regions
-        for index in team.share([i * len(samples) // count for i in range(count)]):
-            batch = prepare(pad_series([samples[index]]))
-            output = feed.forward(network, batch)
+        chosen = team.share([i * len(samples) // count for i in range(count)])
+        for done, index in enumerate(chosen, start=1):
+            read = pad_series([samples[index]])
+            with explained(read, feed.record, team):
+                batch = prepare(read)
+                output = feed.forward(network, batch)
             total += float(loss(feed, output, batch))
             for name, value in judge(feed, output, batch).items():
                 sums[name] += float(value)
+            tell(done, len(chosen))
     network.train()
     total, *together = team.sums([total, *sums.values()])
     return {LOSS: total / count, **_figures(dict(zip(names, together, strict=True)))}

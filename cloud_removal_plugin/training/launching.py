@@ -25,6 +25,7 @@ from . import checkpoints
 from .config import TrainingConfig, from_dict
 from .loop import Log, Report, train
 from .record import Outcome
+from .shielding import shielded
 from .team import device_of, join, started_by_torchrun, team_of
 
 GRACE_S = 15.0
@@ -71,7 +72,7 @@ class _Crew:
         log("info", f"{self.count} processes share the training.")
         deadline = float("inf")
         try:
-            with _environment():
+            with _environment(), shielded():
                 for process in self._processes:
                     process.start()
             while any(process.is_alive() for process in self._processes) and time.monotonic() < deadline:

@@ -13,15 +13,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
-from ..datasets.collate import pad_series
 from ..errors import Cancelled, InputError
 from ..models import create
 from ..models.conversion import load as load_stored
@@ -35,9 +32,12 @@ from .members import Members
 from .optimisers import create_optimiser, create_schedule
 from .page import write_page
 from .presets import GENERATOR_OPTIONS, preset
-from .record import Outcome, not_better, store
+from .reading import read
+from .record import Outcome, not_better, set_aside, store, store_best
+from .resuming import Progress, resume, settings, settled
 from .shared_norm import has_norms, share_norms
-from .sources import Samples, open_part, reader_name
+from .sizes import explained
+from .sources import Samples, open_part, reader_name, skipped_of
 from .stepping import GeneratorStep, PlainStep, Step
 from .tasks import loss_of
 from .team import Team, device_of
@@ -45,30 +45,9 @@ from .team import Team, device_of
 Report = Callable[[float, str], None]
 Log = Callable[[str, str], None]
 DROPOUT = 0xD0
+WORDS = {"train": "training", "validation": "judging"}
 LEAST_BETWEEN = 50
 """Steps between checkpoints and judgements where nothing else is set: a few scenes make an epoch of a single step."""
-
-
-@dataclass
-class Progress:
-    """Where a training stands.
-
-    Attributes:
-        step: optimiser steps done.
-        best: lowest held-out loss.
-        history: rows for the log, see :func:`.page.write_page`.
-        waited, worked: seconds spent on waiting for samples, and on everything, since this process started.
-        first_wait: seconds of the first wait, which starts the processes that read.
-        replaced: samples that stood in for ones without data.
-    """
-
-    step: int = 0
-    best: float = math.inf
-    history: list[dict[str, float]] = field(default_factory=list)
-    waited: float = 0.0
-    worked: float = 0.0
-    first_wait: float = 0.0
-    replaced: int = 0
 
 
 class Trainer:
@@ -94,6 +73,7 @@ class Trainer:
         self.network_config = _plain({**self.recipe.config, **config.network_config})
         self.feed = feed_of(self.recipe.network, self.network_config)
         self.reader = reader_name(config.data)
+        self.notes: list[str] = []
         self.samples = self._samples("train")
         self.held_out = self._samples("validation")
         self.batches = Batches(self.seed, len(self.samples), self.batch, config.accumulate)
@@ -114,10 +94,12 @@ class Trainer:
         if config.sync_batchnorm and not has_norms(self.network, getattr(self.step, "judge", None)):
             raise InputError(f"{self.feed.record.title} has no batch norm to share; leave sync_batchnorm out.")
         self.progress = Progress()
-        self.notes: list[str] = []
         if config.resume:
-            self._resume(self.output / checkpoints.LAST)
+            self.progress, notes = resume(self, self.output / checkpoints.LAST)
+            self.notes += notes
         self.events = Events(self.output / FOLDER, self.progress.step)
+        self._report: Report = _silent
+        self._cancelled: Callable[[], bool] = lambda: False
 
     @property
     def held_out_count(self) -> int:
@@ -129,13 +111,17 @@ class Trainer:
         reader = open_part(self.config.data, part, self.seed, crop, augment=augment)
         if not len(reader):
             raise InputError(f"The part '{part}' of the data holds no sample.")
+        if skipped := skipped_of(reader):
+            self.notes.append(
+                f"Of the files for {WORDS[part]} {skipped} are missing, truncated or extra; their samples are left out."
+            )
         return Samples(reader, self.feed, crop, augment, self.seed, self.config.on_nan)
 
     def _network(self) -> Any:
         if not self.config.weights:
             try:
                 return create(self.recipe.network, **self.network_config)
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, RuntimeError, IndexError, ArithmeticError) as error:
                 raise InputError(f"The network_config does not make a {self.recipe.network} ({error}).") from error
         stored = read_header(Path(self.config.weights), self.recipe.network)
         kept = {**_plain(self.feed.record.config), **_plain(stored.config)}
@@ -172,44 +158,13 @@ class Trainer:
             self.shares_norms,
         )  # fmt: skip
 
-    def _resume(self, path: Path) -> None:
-        state = checkpoints.load(path)
-        checkpoints.check_same_network(state, self.recipe.network, self.network_config, path)
-        before = {"sync_batchnorm": False, **state["settled"]}  # older ones do not name it
-        settled = self._settled()
-        odd = [name for name, value in settled.items() if name != "processes" and before[name] != value]
-        if odd:
-            raise InputError(
-                f"The checkpoint '{path}' was trained with another {' and '.join(odd)}; a resumed run would not "
-                "equal an "
-                "unbroken one. Use the same, or fine-tune its weights in another folder."
-            )
-        processes = int(before.get("processes", 1))
-        if processes != self.team.count:
-            self.notes.append(
-                f"The checkpoint was made by {processes} processes, {self.team.count} go on: equal up to rounding, not "
-                "bit for bit."
-            )
-        self.network.load_state_dict(state["weights"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.step.restore(state["stepping"])
-        self.progress = Progress(int(state["step"]), float(state["best"]), [dict(row) for row in state["history"]])
-
-    def _settled(self) -> dict[str, Any]:
-        """What a resumed training must not change (but for the number of processes)."""
-        config = self.config
-        return {
-            "seed": self.seed, "batch": self.batch, "accumulate": config.accumulate,
-            "sync_batchnorm": config.sync_batchnorm, "processes": self.team.count,
-        }  # fmt: skip
-
     def state(self) -> dict[str, Any]:
         """All that a checkpoint holds."""
         return {
             "network": self.recipe.network,
             "config": self.network_config,
-            "settled": self._settled(),
+            "settled": settled(self),
+            "settings": settings(self),
             "weights": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -220,16 +175,8 @@ class Trainer:
         }
 
     def _loader(self) -> Iterator[Batch]:
-        workers = self.config.workers
-        loader = DataLoader(
-            self.samples,
-            batch_sampler=self.batches.keys(self.progress.step, self.steps, self.team),
-            num_workers=workers,
-            collate_fn=pad_series,
-            prefetch_factor=2 if workers else None,
-            multiprocessing_context="spawn" if workers else None,
-        )
-        return iter(loader)
+        keys = self.batches.keys(self.progress.step, self.steps, self.team)
+        return read(self.samples, keys, self.config.workers)
 
     def _on_device(self, batch: Batch) -> dict[str, Any]:
         moved = {key: value.to(self.device) for key, value in batch.items() if isinstance(value, torch.Tensor)}
@@ -252,9 +199,11 @@ class Trainer:
         every, kept = config.validate_every or rarely, config.checkpoint_every or rarely
         if self.team.leads:
             checkpoints.clear_parts(self.output)
+            self.notes += set_aside(self.output) if not config.resume else []
         for note in self.notes:
             log("warning", note)
-        if progress.step == 0:
+        self._report, self._cancelled = report, cancelled
+        if self._lacks_judgement(every):
             self._validated(log)
         batches = self._loader()
         started = time.perf_counter()
@@ -270,22 +219,39 @@ class Trainer:
                 self._keep(checkpoints.LAST)
                 self._write_logs()
             if stop and not is_last:
-                log("info", f"Stopped after step {progress.step}; '{checkpoints.LAST}' is kept, resume to go on.")
-                raise Cancelled
+                self._stop(log)
         self._closing_notes(log)
         return progress
+
+    def _lacks_judgement(self, every: int) -> bool:
+        """Whether the step to go on from is one to be judged, and was not: at the start, or where it was broken off."""
+        step = self.progress.step
+        judged = any(held_out.LOSS in row for row in self.progress.history if row["step"] == step)
+        return not judged and (step % every == 0 or step == self.steps)
+
+    def _stop(self, log: Log) -> None:
+        """Ends the training in order.
+
+        Raises:
+            Cancelled: always.
+        """
+        step = self.progress.step
+        kept = f"'{checkpoints.LAST}' is kept, resume to go on" if step else "nothing is kept yet"
+        log("info", f"Stopped after step {step}; {kept}.")
+        raise Cancelled
 
     def _one(self, batches: Iterator[Batch], cancelled: Callable[[], bool]) -> bool:
         """One optimiser step; whether any process was asked to stop."""
         progress = self.progress
         before = time.perf_counter()
         step, place = progress.step, progress.step % self.per_epoch
-        read = [next(batches) for _ in range(self.batches.per_step)]
-        replaced = sum(float(b["replaced"].sum()) for b in read if "replaced" in b)
+        found = [next(batches) for _ in range(self.batches.per_step)]
+        replaced = sum(float(b["replaced"].sum()) for b in found if "replaced" in b)
         progress.waited += time.perf_counter() - before
         progress.first_wait = progress.first_wait or progress.waited
         torch.manual_seed(_mixed(self.seed, step, self.team.rank))
-        loss = self.step([self._on_device(batch) for batch in read], step)
+        with explained(found[0], self.feed.record, self.team):
+            loss = self.step([self._on_device(batch) for batch in found], step)
         if place == self.per_epoch - 1:
             self.schedule.step()
         progress.step += 1
@@ -299,20 +265,40 @@ class Trainer:
         self.events.add(row)
 
     def validate(self) -> dict[str, float]:
-        """Held-out loss and figures of the network as it is."""
+        """Held-out loss and figures of the network as it is.
+
+        Raises:
+            Cancelled: meanwhile; of several processes none may leave the others, so they ask after the next step.
+        """
         return held_out.judged(
-            self.network, self.feed, self.loss, self.held_out, self.held_out_count, self.team, self._on_device
-        )
+            self.network, self.feed, self.loss, self.held_out, self.held_out_count, self.team, self._on_device,
+            self._judging,
+        )  # fmt: skip
+
+    def _judging(self, done: int, count: int) -> None:
+        """After each held-out sample of this process."""
+        step = self.progress.step
+        self._report(step / self.steps, f"step {step} of {self.steps}, judging held-out samples: {done} of {count}")
+        if self.team.count == 1 and self._cancelled():
+            raise Cancelled
 
     def _validated(self, log: Log) -> None:
-        found = self.validate()
         progress = self.progress
+        try:
+            found = self.validate()
+        except Cancelled:
+            self.network.train()
+            if progress.step:
+                self._keep(checkpoints.LAST)
+                self._write_logs()
+            self._stop(log)
         self._add({"step": float(progress.step), **found})
         is_best = found[held_out.LOSS] < progress.best and progress.step > 0
         log("info", f"Step {progress.step}: held out {held_out.sentence(found)}{', the best so far' * is_best}.")
         if is_best:
             progress.best = found[held_out.LOSS]
             self._keep(checkpoints.BEST)
+            store_best(self)
         self._write_logs()
 
     def _keep(self, name: str) -> None:

@@ -10,9 +10,11 @@ import torch
 
 from ..errors import InputError
 from ..models.conversion import load
+from ..models.records import RECORDS
 from ..weights.folder import find, weights_folder
 from ..weights.stored import read_header
 from .feeds import Batch
+from .sizes import cut, filled, size_of
 
 NAMES = ("dsen2cr", "glfcr")
 
@@ -46,8 +48,9 @@ class Members:
         """The batch with ``dsen2`` and ``glf``, as CR_system reads them from its files: the first in 0..1, the second
         clipped at 0 only."""
         optical, radar = batch["optical"], batch["radar"]
+        wide = filled({"optical": optical, "radar": radar}, RECORDS["glfcr"])
         with torch.no_grad():
             # all three clip alike; DSen2-CR's ranges are 0..5 and 0..2
             dsen2 = (self.networks["dsen2cr"](5 * optical, 2 * radar) / 5).clamp(0, 1)
-            glf = self.networks["glfcr"](optical, radar).clamp(min=0)
+            glf = cut(self.networks["glfcr"](wide["optical"], wide["radar"]), size_of(batch)).clamp(min=0)
         return {**batch, "dsen2": dsen2, "glf": glf}

@@ -30,6 +30,7 @@ from .feeds import MaskFeed, UncrtaintsFeed, feed_of
 from .members import Members
 from .predictions import MaskPrediction, Prediction, write_images
 from .presets import preset
+from .sizes import cut, filled, size_of
 from .sources import Samples, open_part
 from .team import device_of
 
@@ -104,9 +105,12 @@ class Predictor:
         return self._of_series(index) if self.feed.wants_series else self._of_image(index)
 
     def _output(self, batch: Mapping[str, Any]) -> Any:
-        moved = {key: value.to(self.device) for key, value in batch.items() if isinstance(value, torch.Tensor)}
+        """What the network gives; sizes that it cannot take are filled up before and cut off again."""
+        tensors = {key: value for key, value in batch.items() if isinstance(value, torch.Tensor)}
+        size = size_of(tensors)
+        moved = {key: value.to(self.device) for key, value in filled(tensors, self.feed.record).items()}
         with torch.inference_mode():
-            return self.feed.forward(self.network, self.members.complete(moved) if self.members else moved)
+            return cut(self.feed.forward(self.network, self.members.complete(moved) if self.members else moved), size)
 
     def _of_image(self, index: int) -> Prediction:
         example, feed = self.samples.example(index), self.feed

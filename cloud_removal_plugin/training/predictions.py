@@ -74,7 +74,9 @@ def write_images(one: Prediction | MaskPrediction, folder: Path) -> None:
     is_mask = isinstance(one, MaskPrediction)
     stem = f"{one.name}_mask" if is_mask else f"{one.name}_restored"
     planes = one.estimate.reshape(-1, *one.estimate.shape[-2:])
-    names = (MASK_BAND,) * len(planes) if is_mask else ()
+    is_series = one.estimate.ndim == 4 and not is_mask
+    frames = [f" of frame {number}" for number in range(1, len(one.estimate) + 1)] if is_series else [""]
+    names = [MASK_BAND] * len(planes) if is_mask else [band + frame for frame in frames for band in one.bands]
     write_whole(folder / f"{stem}.tif", lambda path: write_raster(path, planes, one.crs, one.transform, names))
     image = _masks_beside(one) if is_mask else _images_beside(one)
     content = base64.b64decode(png(image).split(",", 1)[1])

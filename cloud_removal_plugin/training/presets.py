@@ -19,6 +19,9 @@ GENERATOR_OPTIONS = ("lambda_GAN", "unfreeze_iter")
 _LOSS = ("lambda_L1", "lambda_perceptual", "vgg16", "perceptual_features")
 _GAN = (*GENERATOR_OPTIONS, "gan_mode", "ndf", "norm")
 _MEMBERS = ("dsen2cr", "glfcr")
+FILE_OPTIONS = ("vgg16", *_MEMBERS)
+TEXT_OPTIONS = ("perceptual_features", "gan_mode", "norm", *FILE_OPTIONS)
+"""Options that are words or files; all others are numbers."""
 
 
 def options_of(network: str, loss: str) -> tuple[str, ...]:

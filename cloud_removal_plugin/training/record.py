@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import OutputError
 from . import checkpoints
 from .held_out import LOSS, best_of, judgements
 
 if TYPE_CHECKING:
     from .loop import Trainer
+
+KEPT = (checkpoints.LAST, checkpoints.BEST, checkpoints.WEIGHTS)
+EARLIER = "earlier-"
+"""Before the names of files of the training that a new one in the same folder would overwrite."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,16 @@ def facts_of(trainer: Trainer, history: Sequence[Mapping[str, float]]) -> dict[s
     return facts
 
 
+def store_best(trainer: Trainer) -> None:
+    """Writes the weights as they are, the best so far: usable at once, also where the training is broken off.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    if trainer.team.leads:
+        _write(trainer)
+
+
 def store(trainer: Trainer) -> Outcome:
     """Writes the weights of the best step with their record; only the leader of a team writes.
 
@@ -68,11 +84,41 @@ def store(trainer: Trainer) -> Outcome:
     if trainer.team.leads and math.isfinite(trainer.progress.best) and best.is_file():
         trainer.network.load_state_dict(checkpoints.load(best)["weights"])
     path = trainer.output / checkpoints.WEIGHTS
-    network, source = trainer.recipe.network, f"{trainer.config.preset}, {trainer.progress.step} steps"
     if trainer.team.leads:
-        facts = facts_of(trainer, history)
-        checkpoints.write_weights(path, trainer.network, network, trainer.network_config, facts, source)
+        _write(trainer)
+    network = trainer.recipe.network
     return Outcome(network, path, trainer.output / "log.html", trainer.progress.step, dict(best_of(history)))
+
+
+def _write(trainer: Trainer) -> None:
+    facts = facts_of(trainer, trainer.progress.history)
+    source = f"{trainer.config.preset}, {trainer.progress.step} steps"
+    path, name = trainer.output / checkpoints.WEIGHTS, trainer.recipe.network
+    checkpoints.write_weights(path, trainer.network, name, trainer.network_config, facts, source)
+
+
+def set_aside(folder: Path) -> list[str]:
+    """Renames what an earlier training has left in a folder, so that a new one does not destroy it.
+
+    Returns:
+        A sentence, where there was something.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    there = [name for name in KEPT if (folder / name).is_file()]
+    try:
+        for name in there:
+            os.replace(folder / name, folder / f"{EARLIER}{name}")
+    except OSError as error:
+        raise OutputError(f"'{folder}' cannot be written ({error}). Choose another folder.") from error
+    if not there:
+        return []
+    names = ", ".join(EARLIER + name for name in there)
+    return [
+        f"'{folder}' holds an earlier training; its files are called {names} now. "
+        "To go on with it instead, give them their names back and resume."
+    ]
 
 
 def not_better(history: Sequence[Mapping[str, float]]) -> bool:

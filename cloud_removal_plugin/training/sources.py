@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..datasets.example import Example
+from ..datasets.files import PROBLEM_ACTIONS
 from ..datasets.opening import reader_of, recognise_layout
 from ..datasets.part import Part, held_out_groups
 from ..datasets.scenes import SceneFiles, ScenesDataset, scenes_of_folder
@@ -33,6 +34,8 @@ SPLITS: Mapping[str, Mapping[str, str]] = {
 }
 """Official splits. Where there is none for validation, regions of the training split are held out: a step chosen on
 test data would make its figures there worthless."""
+UNCHECKED = ("scenes", "sen12mscrts_hdf5")
+"""Data that are no folders of many files: none of them can be missing beside others."""
 SERIES = ("earthnet2021", "earthnet2021x", "sen12mscrts_hdf5")
 OTHER_DATA = ("split", "root", "file_list", "csv_list")
 """Options of ``[data.validation]`` that name other samples than those of the training."""
@@ -70,6 +73,8 @@ def open_part(
     shared = {key: value for key, value in data.items() if key not in (*PARTS, "reader", "root", "scenes", "held_out")}
     options = {**shared, **data.get(part, {})}
     root = options.pop("root", data.get("root", ""))
+    if name in UNCHECKED and options.get("on_problem") in PROBLEM_ACTIONS:
+        del options["on_problem"]
     if "cache" in options:
         options["cache"] = Path(options["cache"])
     if name == "scenes":
@@ -87,6 +92,11 @@ def open_part(
         return reader
     held = held_out_groups([reader.group_of(i) for i in range(len(reader))], data.get("held_out") or ())
     return Part(reader, held, part == "validation")
+
+
+def skipped_of(reader: Any) -> int:
+    """Files that a reader was asked to leave out with their samples."""
+    return int(getattr(getattr(reader, "reader", reader), "skipped", 0))
 
 
 def _habits(name: str, seed: int, augment: bool) -> dict[str, Any]:

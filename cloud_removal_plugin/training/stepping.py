@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..errors import InputError
-from .adversarial import AdversarialStep, finite_gradients
+from .adversarial import GAN_MODES, AdversarialStep, finite_gradients
 from .feeds import Batch, Feed
 from .optimisers import create_optimiser
 from .shared_norm import share_norms
@@ -119,9 +119,8 @@ def _full(output: Any) -> Any:
 def _check_skipped(count: int) -> None:
     if count >= MOST_SKIPPED:
         raise InputError(
-            f"{count} steps in a row gave no finite gradient: the training has diverged. Lower lr, set clip, or "
-            "resume the "
-            "best checkpoint."
+            f"{count} steps in a row gave no finite gradient: the training has diverged. Resume with a lower lr or "
+            "with clip, or fine-tune the best weights so far in another folder."
         )
 
 
@@ -164,6 +163,8 @@ class GeneratorStep:
             norm = str(options.get("norm", "batch"))
             if norm not in ("batch", "instance"):
                 raise InputError(f"The discriminator's norm is '{norm}'; choose batch or instance.")
+            if options.get("gan_mode", GAN_MODES[0]) not in GAN_MODES:
+                raise InputError(f"gan_mode is '{options['gan_mode']}'; choose one of {', '.join(GAN_MODES)}.")
             judge = PatchDiscriminator(channels, int(options.get("ndf", 64)), norm=norm)
             self.judge = (share_norms(judge) if shares_norms else judge).to(team.device).train()
             self.judge_optimiser = create_optimiser("adam", self.judge.parameters(), lr, betas=betas)

@@ -43,14 +43,15 @@ def test_the_job_that_is_handed_down(provider, engine, context, feedback, places
 
     engine.behave = stop
     parameters = {**places, "RECIPE": "glfcr", "STEPS": 7, "BATCH": 2, "OUTPUT": str(tmp_path / "run"), "SEED": 3,
-                  "DEVICES": 2, "VALIDATE_EVERY": 5}  # fmt: skip
+                  "DEVICES": 2, "VALIDATE_EVERY": 5, "VALIDATION_SAMPLES": 9}  # fmt: skip
     with pytest.raises(QgsProcessingException, match="That is enough"):
         TrainModel().create().run(parameters, context, feedback, catchExceptions=False)
     job = engine.jobs[0]
     training = json.loads(job.training)
     assert (job.kind, job.method, training["preset"]) == ("train", "glfcr", "glfcr")
     assert (training["steps"], training["batch"], training["crop"], training["seed"]) == (7, 2, None, 3)
-    assert (training["devices"], training["validate_every"]) == (2, 5)
+    assert (training["devices"], training["validate_every"], training["validation_samples"]) == (2, 5, 9)
+    assert training["on_nan"] == "raise"
     second = {"clear": places["CLEAR"][1], "cloudy": places["CLOUDY"][1], "radar": places["RADAR"][1]}
     assert training["data"]["scenes"][1] == second
 
@@ -64,13 +65,14 @@ def test_relative_paths_are_those_of_the_caller(provider, engine, context, feedb
 
     engine.behave = stop
     monkeypatch.chdir(tmp_path)
-    parameters = {"FOLDER": "data", "START_WEIGHTS": "old/w.safetensors", "RECIPE": "glfcr"}
+    parameters = {"FOLDER": "data", "SKIP_INCOMPLETE": True, "START_WEIGHTS": "old/w.safetensors", "RECIPE": "glfcr"}
     for output in ("run", "TEMPORARY_OUTPUT"):
         with pytest.raises(QgsProcessingException, match="That is enough"):
             TrainModel().create().run({**parameters, "OUTPUT": output}, context, feedback, catchExceptions=False)
     given, temporary = (json.loads(job.training) for job in engine.jobs)
     assert given["output"] == str(tmp_path / "run")
-    assert given["data"]["root"] == str(tmp_path / "data")
+    assert given["data"] == {"root": str(tmp_path / "data"), "on_problem": "skip"}
+    assert given["on_nan"] == "skip"
     assert given["weights"] == str(tmp_path / "old" / "w.safetensors")
     assert Path(temporary["output"]).is_absolute()
     assert "TEMPORARY_OUTPUT" not in temporary["output"]

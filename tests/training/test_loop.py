@@ -150,7 +150,8 @@ def test_an_older_best_checkpoint_is_not_taken_for_this_runs(settings, tmp_path:
     trainer, outcome = train(from_dict(settings(steps=2, seed=5)), quiet, lambda: False, quiet)
     stored = load_network(read_header(outcome.weights, "dsen2cr")).state_dict()
     assert all(torch.equal(value, stored[key]) for key, value in trainer.network.state_dict().items())
-    old = checkpoints.load(tmp_path / "run" / "best.pt")["weights"]
+    assert not (tmp_path / "run" / "best.pt").exists()
+    old = checkpoints.load(tmp_path / "run" / "earlier-best.pt")["weights"]
     assert not all(torch.equal(value, stored[key]) for key, value in old.items())
 
 
@@ -272,7 +273,7 @@ def test_other_checkpoints_are_refused(settings, tmp_path: Path, truncated: Call
     for changes, text in (
         ({"preset": "glfcr", "network_config": {}, "crop": 32}, "belongs to dsen2cr, but glfcr"),
         ({"network_config": {"num_layers": 3, "feature_size": 8}}, "built differently .num_layers"),
-        ({"seed": 5}, "another seed"),
+        ({"seed": 5}, "other settings .seed"),
     ):
         with pytest.raises(InputError, match=text):
             Trainer(from_dict(settings(resume=True, **changes)))

@@ -100,6 +100,6 @@ def test_where_it_says_nothing_or_too_much(settings) -> None:
     assert has_norms(trainer.network)
     assert not any(isinstance(part, SharedBatchNorm) for part in trainer.network.modules()), "one process sees it all"
     trainer.run(quiet, lambda: False, quiet)
-    with pytest.raises(InputError, match="trained with another sync_batchnorm"):
+    with pytest.raises(InputError, match=r"trained with other settings .sync_batchnorm"):
         Trainer(from_dict(settings(**MASKS, steps=2, resume=True)))
     Trainer(from_dict(settings(**MASKS, steps=2, resume=True, sync_batchnorm=True)))
