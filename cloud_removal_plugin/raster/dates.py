@@ -22,7 +22,7 @@ FIRST_YEAR, LAST_YEAR = 1972, 2100
 _YMD = re.compile(r"(?<!\d)(\d{4})(\d{2})(\d{2})(?!\d)")
 _SPLIT = re.compile(r"(?<!\d)(\d{4})([-_./: ])(\d{1,2})\2(\d{1,2})(?!\d)")
 _JULIAN = re.compile(r"(?<!\d)(\d{4})(\d{3})(?!\d)")
-_PRODUCT_FOLDER = re.compile(r"(?i)\.SAFE|^HLS\.|^L[COTEM]0\d_|_3B_|^S2[ABCD]_MSI")
+_PRODUCT_FOLDER = re.compile(r"(?i)\.SAFE|^HLS\.|^L[COTEM]0\d_|_3B_|^S2[ABCD]_MSI|^S1[A-D]_(?:IW|EW|SM|S\d)_")
 _DATE_FOLDER = re.compile(r"^\d{4}[-_.]?\d{2}[-_.]?\d{2}$")
 
 TAG_KEYS = (

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 
@@ -14,11 +15,13 @@ from ..errors import InputError
 from .dates import date_of
 from .grid import Grid
 from .info import RasterInfo, describe
-from .orbits import direction
+from .orbits import direction, minute, own_name
 from .radar import RadarReader, Unit
 from .windows import Window
 
 UNITS: tuple[str, ...] = ("auto", "db", "power", "amplitude")
+FRAME_MINUTES = 3.0
+"""Frames of one pass, about 25 s each, follow each other; the next pass over a place is 12 hours away."""
 _POLARISATION = re.compile(r"(?i)(?<![a-z])(vv|vh|hh|hv)(?![a-z])")
 _CALIBRATION = re.compile(r"(?i)(sigma|gamma|beta)[-_ ]?(0|nought|naught)")
 
@@ -104,18 +107,38 @@ class RadarSeries:
         return out
 
     def _passes(self) -> list[Pass]:
-        """Acquisitions, with the files of one polarisation joined by name and date."""
+        """Acquisitions, with the files of one polarisation joined by folder, name and date."""
         joined: dict[tuple[str, date | None], list[tuple[int, int]]] = {}
         for number, reader in enumerate(self._readers):
             for part, one in enumerate(reader.acquisitions):
-                key = _POLARISATION.sub("", reader.info.name) if reader.count == 1 else reader.info.name
-                joined.setdefault((f"{key}{'' if reader.count == 1 else part}", self._day(reader, part)), []).append(
-                    (number, part)
-                )
+                key = f"{reader.info.path}{part}"
+                if reader.count == 1:
+                    key = _POLARISATION.sub("", f"{Path(reader.info.path).parent.name}/{own_name(reader.info)}")
+                joined.setdefault((key, self._day(reader, part)), []).append((number, part))
                 if one.vv is None and one.vh is None:
                     raise InputError(f"Radar layer '{reader.info.name}' holds no VV and no VH band.")
-        made = [self._pass(day, sources) for (_, day), sources in joined.items()]
+        made = self._frames_joined([self._pass(day, sources) for (_, day), sources in joined.items()])
         return sorted(made, key=lambda one: (one.day is None, one.day or date.min, one.direction, one.name))
+
+    def _frames_joined(self, made: list[Pass]) -> list[Pass]:
+        """Frames that follow each other on one orbit are one acquisition; of where they overlap, the first counts."""
+        out: list[Pass] = []
+        frames: list[float | None] = []
+        for one in sorted(made, key=lambda each: each.name):
+            now = minute(self._readers[one.sources[0][0]].info)
+            near = [
+                place
+                for place, (other, then) in enumerate(zip(out, frames, strict=True))
+                if now is not None and then is not None and abs(now - then) <= FRAME_MINUTES
+                and (other.day, other.direction) == (one.day, one.direction)
+            ]  # fmt: skip
+            if near:
+                out[near[0]] = replace(out[near[0]], sources=(*out[near[0]].sources, *one.sources))
+                self.notes.append(f"{one.name}: put together with {out[near[0]].name}, of the same pass.")
+            else:
+                out.append(one)
+                frames.append(now)
+        return out
 
     def _day(self, reader: RadarReader, part: int) -> date | None:
         return reader.acquisitions[part].day or (date_of(reader.info) if reader.count == 1 else None)
@@ -123,7 +146,9 @@ class RadarSeries:
     def _pass(self, day: date | None, sources: list[tuple[int, int]]) -> Pass:
         info = self._readers[sources[0][0]].info
         found, where = direction(info)
-        self.notes.append(f"{info.name}: {found or 'orbit direction not known'}{f', by {where}' if where else ''}.")
+        said = f"{info.name}: {found or 'orbit direction not known'}{f', by {where}' if where else ''}."
+        if said not in self.notes:
+            self.notes.append(said)
         return Pass(info.name, day, found, tuple(sources))
 
     def _calibration(self) -> str:

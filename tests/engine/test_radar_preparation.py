@@ -103,6 +103,41 @@ def test_polarisations_in_files_of_their_own(prepare, tmp_path) -> None:
     assert names == ("VV 2024-06-08 ascending", "VH 2024-06-08 ascending")
 
 
+def test_files_of_one_name_are_told_apart_by_their_products_folders(prepare, tmp_path) -> None:
+    """As the Planetary Computer's RTC assets come: iw-vv.rtc.tiff and iw-vh.rtc.tiff, whatever the date."""
+    for stamp, step in (("20240604T170601_20240604T170626", 0.0), ("20240610T053001_20240610T053026", 3.0)):
+        folder = tmp_path / "s1" / f"S1A_IW_GRDH_1SDV_{stamp}_053716_068661_rtc" / "measurement"
+        for name, plane in zip(("vv", "vh"), scene(step=step), strict=True):
+            write(folder / f"iw-{name}.rtc.tiff", plane[None])
+    found, names = prepare(tmp_path / "s1", pick="all")
+    assert names == (
+        "VV 2024-06-04 ascending", "VH 2024-06-04 ascending", "VV 2024-06-10 descending", "VH 2024-06-10 descending",
+    )  # fmt: skip
+    np.testing.assert_allclose(found.mean(axis=(1, 2)), [VV, VH, VV + 3, VH + 3], atol=0.1)
+
+
+def test_folders_without_a_date_keep_files_of_one_name_apart(prepare, tmp_path) -> None:
+    for folder, step in (("first", 0.0), ("second", 3.0)):
+        for name, plane in zip(("VV", "VH"), scene(step=step), strict=True):
+            write(tmp_path / "s1" / folder / f"{name}.tif", plane[None])
+    found, _ = prepare(tmp_path / "s1", pick="all")
+    np.testing.assert_allclose(found.mean(axis=(1, 2)), [VV, VH, VV + 3, VH + 3], atol=0.1)
+
+
+def test_frames_of_one_pass_are_one_acquisition(prepare, tmp_path) -> None:
+    """The nearest pass covers the target with two frames; taking one would leave half of it empty."""
+    whole = scene((40, 50))
+    for seconds, rows in (("10", slice(0, 24)), ("35", slice(18, 40))):
+        part = np.full_like(whole, np.nan)
+        part[:, rows] = whole[:, rows]
+        write(tmp_path / f"S1A_IW_20240610T0530{seconds}_RTC10.tif", part, ("VV", "VH"))
+    write(tmp_path / "S1A_IW_20240608T053010_RTC10.tif", scene(step=5), ("VV", "VH"))
+    found, names = prepare(*sorted(tmp_path.glob("S1A_*.tif")))
+    assert names == ("VV 2024-06-10 descending", "VH 2024-06-10 descending")
+    np.testing.assert_array_equal(found, whole)
+    assert any("put together with" in text for _, text in prepare.log)
+
+
 def test_only_backscatter_is_taken_of_a_folder(prepare, tmp_path) -> None:
     """Products bring elevation, incidence angles and pictures along."""
     db = scene()
