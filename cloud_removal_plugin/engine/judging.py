@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -89,7 +90,20 @@ def _figures(layers: Judged, books: Books, rules: Convention, left_out: str) -> 
     for layer, value in zip(found["layers"], values, strict=True):
         layer["lpips"] = value
     found |= {"lpips": values[0], "reference": layers.infos[-1].name}
-    return found | {"notes": [left_out] if left_out else [], "warnings": [*layers.warnings, *remarks]}
+    warnings = [*layers.warnings, *remarks, *_unused(layers, books, found)]
+    return found | {"notes": [left_out] if left_out else [], "warnings": warnings}
+
+
+def _unused(layers: Judged, books: Books, found: Mapping[str, Any]) -> list[str]:
+    """Sentences on layers that were given and say nothing where it would count."""
+    said = []
+    if layers.sigma is not None and found.get("uncertainty") is None:
+        said.append(
+            "UNCERTAINTY holds no number above 0 where the layers hold data, so there is nothing to judge of it."
+        )
+    if layers.cover is not None and not books.splits.covers:
+        said.append("LAND_COVER holds no class anywhere in the layers, so there are no figures by land cover.")
+    return said
 
 
 def _core(budget_mb: int, layers: int, bands: int) -> int:

@@ -128,7 +128,8 @@ def _remarks(
         )
     if splits.states and not layers[0]["parts"]["state"][STATES[1]]["values"]:
         remarks.append(
-            "The mask selects no pixel with data: nothing counts as restored, so only whole figures are given."
+            "No pixel with data counts as restored: the mask selects none (or, without a mask, none differs from the "
+            "cloudy layer or has an uncertainty above 0). Only whole figures are given."
         )
     elif splits.states and not layers[0]["parts"]["state"][STATES[0]]["values"]:
         remarks.append("Every pixel counts as restored: there are no kept pixels to compare.")

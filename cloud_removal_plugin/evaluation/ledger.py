@@ -90,9 +90,9 @@ class Reading:
         return self.usable & (self.ledger.truth_low == self.ledger.truth_high)
 
     def overall(self, keys: np.ndarray | slice = slice(None)) -> Measures:
-        """Measures over all usable bands of the pixels whose numbers are chosen."""
+        """Measures over all usable bands of the pixels whose numbers are chosen; no SAM of a single band."""
         measures = self._of(keys, np.flatnonzero(self.usable))
-        spectra = float(self.ledger.spectra[keys].sum())
+        spectra = float(self.ledger.spectra[keys].sum()) if self.usable.sum() > 1 else 0.0
         angle = float(self.ledger.angle[keys].sum()) / spectra if spectra else None
         degrees = self.convention.degrees and angle is not None
         return {**measures, "sam": float(np.degrees(angle)) if degrees else angle}

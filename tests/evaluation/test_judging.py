@@ -218,8 +218,31 @@ def test_an_empty_band_is_left_out_with_a_sentence(reference, write, judge, tmp_
 def test_a_mask_that_selects_nothing_says_so(pair, write, judge) -> None:
     mask = write(np.zeros((1, 96, 120), np.uint8), "mask.tif", "uint8", names=())
     result = judge(pair[0], pair[1], cloud_mask=mask)
-    assert any("selects no pixel" in warning for warning in result.warnings)
+    assert any("the mask selects none" in warning for warning in result.warnings)
     assert result.mae > 0
+
+
+def test_layers_that_say_nothing_are_named(pair, write, judge, tmp_path) -> None:
+    empty = write(np.zeros((1, 96, 120), np.uint8), "cover.tif", "uint8", names=(), nodata=0)
+    none = write(np.zeros((4, 96, 120), np.uint16), "sigma.tif")
+    figures = tmp_path / "figures.json"
+    result = judge(pair[0], pair[1], land_cover=empty, sigma=none, figures=figures)
+    assert any("UNCERTAINTY holds no number above 0" in warning for warning in result.warnings)
+    assert any("LAND_COVER holds no class" in warning for warning in result.warnings)
+    assert any("No pixel with data counts as restored" in warning for warning in result.warnings)
+    found = json.loads(figures.read_text())
+    assert found["uncertainty"] is None
+    assert "land cover" not in found["layers"][0]["parts"]
+
+
+def test_one_band_has_no_angle(pair, reference, write, judge, tmp_path) -> None:
+    """An angle between numbers is 0, or 180 degrees where one is negative: no measure of anything."""
+    paths = [write(part[:1], name, names=("blue",)) for part, name in ((pair[2], "one.tif"), (reference, "other.tif"))]
+    figures = tmp_path / "figures.json"
+    result = judge(*paths, figures=figures, page=tmp_path / "report.html")
+    assert result.sam is None
+    assert result.mae is not None
+    assert json.loads(figures.read_text())["layers"][0]["sam"] is None
 
 
 def test_measurements_are_no_land_cover(pair, write, reference, judge) -> None:
