@@ -18,13 +18,14 @@ from ..raster.crs import grid_of, on_ground
 from ..raster.grid import Grid
 from ..raster.info import RasterInfo, describe
 from ..raster.masks import MaskReader
+from ..raster.numbers import to_stored, unify_nodata
 from ..raster.radiometry import Radiometry, recognise
 from ..raster.reader import OpticalReader
 from ..raster.sample import sample
 from ..raster.sun import sun_of
 from ..raster.together import Together
 from ..raster.windows import Window, cores
-from ..raster.writer import RasterWriter, to_stored, unify_nodata
+from ..raster.writer import RasterWriter
 from .job import Job, Result
 from .notes import folded
 from .progress import Cancel, Log, Progress, Report
@@ -93,7 +94,8 @@ def _air(info: RasterInfo, radiometry: Radiometry) -> tuple[float, ...]:
     numbers = sample(info, radiometry.used_bands)
     if not numbers.shape[1]:
         return (0.0,) * len(radiometry.bands)
-    dark = np.quantile(numbers, DARK_QUANTILE, axis=1) * radiometry.scale + radiometry.offset
+    scales, offsets = np.array([radiometry.pair(place) for place in range(len(radiometry.bands))]).T
+    dark = np.quantile(numbers, DARK_QUANTILE, axis=1) * scales + offsets
     return tuple(float(value) for value in np.maximum(DARK_SHARE * dark, 0.0))
 
 
@@ -143,7 +145,8 @@ def _write(
             touched = hidden(classes)
             for number, band in enumerate(bands):
                 known = touched & np.isfinite(surface[number])
-                raw[band][known] = to_stored(seen[number][known], radiometry, raw.dtype, cloudy.nodata)
+                values = seen[number][known][None]
+                raw[band][known] = to_stored(values, radiometry.of([number]), raw.dtype, cloudy.nodata)[0]
             cloudy.write(raw, window)
             outside = reader.read_hidden(window)
             if outside is not None:

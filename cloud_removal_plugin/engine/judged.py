@@ -99,14 +99,13 @@ class Judged:
         reference = found[-1]
         for place, info in enumerate(self.infos[:-1]):
             own = found[place]
-            differs = (own.scale, own.offset) != (reference.scale, reference.offset)
+            differs = (own.scale, own.offset, own.pairs) != (reference.scale, reference.offset, reference.pairs)
             if differs and _stored_alike(info, self.infos[-1]):
-                found[place] = replace(own, scale=reference.scale, offset=reference.offset)
+                found[place] = _like(own, reference)
                 self.notes.append(f"{info.name}: stored like the reference, so its numbers are read like those.")
             elif differs:
                 self.notes.append(
-                    f"{info.name}: reflectance = number x {own.scale:g} + {own.offset:g}; reference: number x "
-                    f"{reference.scale:g} + {reference.offset:g}."
+                    f"{info.name}: reflectance = {own.in_words()}; of the reference {reference.in_words()}."
                 )
         self.notes += [note for radiometry in found for note in radiometry.notes]
         return found
@@ -156,7 +155,7 @@ class Judged:
         info = describe(path)
         found = recognise(info)
         if _stored_alike(info, self.infos[0]):
-            found = replace(found, scale=like.scale, offset=like.offset)
+            found = _like(found, like)
         return self._stack.enter_context(OpticalReader(info, found, self.grid, self.bands))
 
     def _sigma_reader(self, path: str) -> OpticalReader:
@@ -173,9 +172,10 @@ class Judged:
                 f"UNCERTAINTY '{info.name}' has {info.count} bands, but {self.infos[0].name} has {len(like.bands)} "
                 "bands of reflectance. Give the uncertainty that was made with the first restored layer."
             )
+        units = replace(like, scale=1.0, offset=0.0, pairs=()) if old else like.units()
         radiometry = replace(
-            like, bands=bands, used_bands=tuple(range(1, info.count + 1)), scale=1.0 if old else abs(like.scale),
-            offset=0.0, nodata=info.nodata, zero_is_nodata=False, saturated=None,
+            units, bands=bands, used_bands=tuple(range(1, info.count + 1)), nodata=info.nodata, zero_is_nodata=False,
+            saturated=None,
         )  # fmt: skip
         return self._stack.enter_context(OpticalReader(info, radiometry, self.grid, self.bands))
 
@@ -222,6 +222,12 @@ class Judged:
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
+
+
+def _like(own: Radiometry, other: Radiometry) -> Radiometry:
+    """Numbers read like those of another layer; a scale for each band only where the bands are the same."""
+    pairs = other.pairs if own.bands == other.bands else own.pairs
+    return replace(own, scale=other.scale, offset=other.offset, pairs=pairs)
 
 
 def _stored_alike(one: RasterInfo, other: RasterInfo) -> bool:

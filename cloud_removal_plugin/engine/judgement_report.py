@@ -83,8 +83,7 @@ def _rows(job: Job, layers: Judged) -> list[list[str]]:
     for place, (info, radiometry) in enumerate(zip(layers.infos, layers.radiometries, strict=True)):
         role = "Reference" if place == len(layers.infos) - 1 else "Restored"
         day = layers.dates[place]
-        read = f"{radiometry.sensor} {radiometry.level}".strip() + f", reflectance = number x {radiometry.scale:g}"
-        read += f" {'-' if radiometry.offset < 0 else '+'} {abs(radiometry.offset):g}" if radiometry.offset else ""
+        read = f"{radiometry.sensor} {radiometry.level}".strip() + f", reflectance = {radiometry.in_words()}"
         rows.append([role, info.name, day.isoformat() if day else "–", f"{info.width} x {info.height}", read])
     extras = (
         ("Cloudy", job.cloudy), ("Cloud mask", job.cloud_mask), ("Uncertainty", job.sigma),

@@ -17,9 +17,10 @@ from ..raster.grid import Grid
 from ..raster.info import RasterInfo, describe
 from ..raster.jp2 import check_whole
 from ..raster.mosaic import Mosaic, QualityMosaic, common_grid, cut
+from ..raster.numbers import to_stored
 from ..raster.together import Together
 from ..raster.windows import Window, cores
-from ..raster.writer import RasterWriter, to_stored
+from ..raster.writer import RasterWriter
 from .job import Job, Result
 from .preparing import Settings, chosen_bands, one_pass
 from .progress import Cancel, Log, Progress, Report

@@ -115,9 +115,12 @@ def _maps(written: Job, scene: Scene) -> list[Picture]:
     ]  # fmt: skip
     info, target = describe(written.uncertainty), scene.layers[0].radiometry
     radiometry = replace(
-        target, used_bands=tuple(range(1, info.count + 1)), scale=abs(target.scale), offset=0.0, nodata=info.nodata,
-        zero_is_nodata=False, saturated=None,
-    )  # fmt: skip
+        target.units(),
+        used_bands=tuple(range(1, info.count + 1)),
+        nodata=info.nodata,
+        zero_is_nodata=False,
+        saturated=None,
+    )
     sigma = over_bands(thumbnail(info, radiometry, scene.grid, scene.bands, EDGE))
     unknown = np.isnan(sigma) & np.isin(classes, (1, 2))
     sigma = np.where(sigma > 0, sigma, np.nan)

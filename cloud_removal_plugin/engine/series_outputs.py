@@ -16,12 +16,13 @@ import numpy as np
 
 from ..errors import OutputError
 from ..raster.info import RasterInfo, open_up
+from ..raster.numbers import to_stored, unify_nodata
 from ..raster.parts import SIDECARS, discard
 from ..raster.radiometry import Radiometry
 from ..raster.stack import VirtualBand, write_vrt
 from ..raster.target import failure
 from ..raster.windows import Window
-from ..raster.writer import RasterWriter, to_stored, unify_nodata
+from ..raster.writer import RasterWriter
 from .series_scene import SeriesScene
 from .series_settings import Wanted
 from .series_sigma import SigmaWriter
@@ -82,13 +83,16 @@ class DateWriter:
 
     def __init__(self, scratch: Path, name: str, scene: SeriesScene, layer: int | None, tags: dict[str, str]) -> None:
         self._scene, self._layer = scene, layer
-        like = scene.layers[layer if layer is not None else scene.reference]
+        index = layer if layer is not None else scene.reference
+        like = scene.layers[index]
         self.info: RasterInfo = like.info
         self.radiometry: Radiometry = like.radiometry
         self.raw = layer is not None and scene.readers[layer].same_grid
         used = [band - 1 for band in self.radiometry.used_bands]
         self.masked = self.raw and self.info.mask_band
         self._places = sorted(scene.own[layer]) if layer is not None else list(range(scene.first_bands))
+        self._bands = [scene.readers[index].band_at(place) for place in self._places]
+        self._numbers = self.radiometry.of([self.radiometry.used_bands.index(band) for band in self._bands])
         self._free = _extremes(np.dtype(self.info.dtype)) if self.masked else []
         own = {**(self.info.tags if self.raw else {}), **tags}
         nodata = next((self.info.nodata[b] for b in used if self.info.nodata[b] is not None), None)
@@ -101,8 +105,8 @@ class DateWriter:
             self.writer = RasterWriter(
                 str(scratch / name), self.info, scene.grid, count=len(self._places), nodata=self.nodata,
                 descriptions=self.names, tags=own, colorinterp=[],
-                scales=[self.info.scales[used[0]]] * len(self._places),
-                offsets=[self.info.offsets[used[0]]] * len(self._places), band_tags=[{}] * len(self._places),
+                scales=[self.info.scales[band - 1] for band in self._bands],
+                offsets=[self.info.offsets[band - 1] for band in self._bands], band_tags=[{}] * len(self._places),
             )  # fmt: skip
 
     @property
@@ -111,6 +115,10 @@ class DateWriter:
         if self.raw:
             return [text or f"band {i}" for i, text in enumerate(self.info.descriptions, start=1)]
         return [self._scene.bands[place] for place in self._places]
+
+    def source_band(self, number: int) -> int:
+        """The band of the acquisition's file (from 1) whose units a band of this raster has."""
+        return number if self.raw else self._bands[number - 1]
 
     def write(self, window: Window, reflectance: np.ndarray | None, gap: np.ndarray) -> None:
         """Write one window.
@@ -121,7 +129,7 @@ class DateWriter:
             gap: bool (H, W), what was restored; all other pixels of an acquisition are written as they came.
         """
         if not self.raw:
-            stored = to_stored(reflectance[self._places], self.radiometry, self.info.dtype, self.nodata)
+            stored = to_stored(reflectance[self._places], self._numbers, self.info.dtype, self.nodata)
             self.writer.write(np.ascontiguousarray(stored), window)
             return
         reader = self._scene.readers[self._layer]
@@ -129,11 +137,9 @@ class DateWriter:
         unify_nodata(raw, self.info, self.nodata)
         known = gap & np.isfinite(reflectance[self._places]).all(axis=0) if gap.any() else gap
         if known.any():
-            stored = to_stored(reflectance[:, known], self.radiometry, raw.dtype, self.nodata)
-            for band in self.radiometry.used_bands:
-                place = reader.place_of(band)
-                if place is not None:
-                    raw[band - 1][known] = stored[place]
+            stored = to_stored(reflectance[self._places][:, known], self._numbers, raw.dtype, self.nodata)
+            for band, values in zip(self._bands, stored, strict=True):
+                raw[band - 1][known] = values
             alpha = self.info.transparency(self.radiometry.used_bands)
             if alpha:
                 open_up(raw[alpha - 1], known)
@@ -240,8 +246,8 @@ class SeriesOutputs:
             info = writer.info
             when = begin.isoformat() if begin else Path(name).stem
             for number, text in enumerate(writer.names, start=1):
-                scale = info.scales[number - 1] if writer.raw else info.scales[writer.radiometry.used_bands[0] - 1]
-                offset = info.offsets[number - 1] if writer.raw else info.offsets[writer.radiometry.used_bands[0] - 1]
+                band = writer.source_band(number)
+                scale, offset = info.scales[band - 1], info.offsets[band - 1]
                 dtype = writer.writer.dtype.name
                 told = f"{when} {text}"
                 masked = writer.masked and writer.hole is not None

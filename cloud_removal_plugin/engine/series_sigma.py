@@ -37,18 +37,19 @@ class SigmaWriter:
         Raises:
             OutputError: it cannot be written.
         """
-        info, radiometry = scene.layers[layer].info, scene.layers[layer].radiometry
-        reader = scene.readers[layer]
-        used = [band - 1 for band in radiometry.used_bands]
-        if reader.same_grid:
-            names = [info.descriptions[band] or f"Band {band + 1}" for band in used]
-            scales = [info.scales[band] for band in used]
-            self._places = [reader.place_of(band) for band in radiometry.used_bands]
-        else:  # warped, it is written with the bands that it has, by the scene's names
-            self._places = sorted(scene.own[layer])
-            names, scales = [scene.bands[place] for place in self._places], [info.scales[used[0]]] * len(self._places)
+        info, radiometry, reader = scene.layers[layer].info, scene.layers[layer].radiometry, scene.readers[layer]
         self._own = sorted(scene.own[layer])
-        self._unit = np.float32(abs(radiometry.scale))
+        if reader.same_grid:  # the bands of its file, in their order
+            bands = list(radiometry.used_bands)
+            names = [info.descriptions[band - 1] or f"Band {band}" for band in bands]
+            self._places = [reader.place_of(band) for band in bands]
+        else:  # warped, it is written with the bands that it has, by the scene's names
+            self._places = list(self._own)
+            bands = [reader.band_at(place) for place in self._places]
+            names = [scene.bands[place] for place in self._places]
+        scales = [info.scales[band - 1] for band in bands]
+        pairs = [radiometry.pair(radiometry.used_bands.index(band)) for band in bands]
+        self._units = [np.float32(abs(scale)) for scale, _ in pairs]
         self._writer = stack.enter_context(
             RasterWriter(
                 str(path), info, scene.grid, dtype="float32", count=len(names), nodata=float("nan"),
@@ -69,10 +70,10 @@ class SigmaWriter:
         finite = np.isfinite(image)
         some, restored = finite.any(axis=0), finite[self._own].all(axis=0)[gap]
         out = np.full((len(self._places), *gap.shape), np.nan, np.float32)
-        for plane, place in zip(out, self._places, strict=True):
+        for plane, place, unit in zip(out, self._places, self._units, strict=True):
             plane[some if place is None else finite[place]] = 0
             unknown = place is None or sigma is None
-            plane[gap] = np.nan if unknown else np.where(restored, sigma[place] / self._unit, np.nan)
+            plane[gap] = np.nan if unknown else np.where(restored, sigma[place] / unit, np.nan)
         self._writer.write(out, window)
 
 

@@ -18,12 +18,12 @@ import numpy as np
 from ..bands import ROLE_NAMES, role
 from . import offsets
 from .bandnames import COMMON, NOT_REFLECTANCE, S30
+from .calibration import DARK_QUANTILE, DN_SCALE
 from .container import Container
 from .dates import find_date
 from .delivery import Delivery, Plane, QualityLayer
 from .info import RasterInfo, describe
 from .products import declared_offset, identify
-from .radiometry import DARK_QUANTILE, DN_SCALE
 from .sample import sample
 from .stacitem import Item, find_item
 from .sun import sun_of

@@ -20,10 +20,10 @@ from ..errors import InputError
 from . import offsets
 from .bandfiles import band_of
 from .bandnames import S30
+from .calibration import DARK_QUANTILE, DN_SCALE
 from .container import Container
 from .delivery import Delivery, Plane, QualityLayer
 from .info import RasterInfo, describe, opened
-from .radiometry import DARK_QUANTILE, DN_SCALE
 from .sample import sample
 from .zarr_store import Array, Store, as_raster, coordinate, read_store, roots
 

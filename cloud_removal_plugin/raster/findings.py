@@ -247,7 +247,7 @@ def _optical(info: RasterInfo) -> Single:
     if not _date(info):
         doubts.append("No acquisition date is in its name or tags.")
     why = tuple(note.split(": ", 1)[-1] for note in found.notes if note not in found.warnings)
-    units = f"reflectance = DN x {found.scale:g} {'-' if found.offset < 0 else '+'} {abs(found.offset):g}"
+    units = f"reflectance = {found.in_words()}"
     label = f"{_source(info)}{product.sensor} {found.level}".strip()
     return Single(info.path, "optical", label, found.bands, _date(info), units, why, tuple(doubts))
 

@@ -12,9 +12,9 @@ from datetime import datetime, timezone
 
 from ..bands import role
 from .bandnames import LANDSAT_89, LANDSAT_457
+from .calibration import LANDSAT_L1, LANDSAT_L2
 from .container import Container
 from .delivery import Delivery, Plane, QualityLayer
-from .radiometry import LANDSAT_L1, LANDSAT_L2
 from .sun import Sun
 
 _FILE = re.compile(

@@ -8,33 +8,26 @@ the log says so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..bands import SENSORS
 from ..errors import InputError
 from .bandnames import is_reflectance, named, roles_of
-from .dates import date_of
+from .calibration import (
+    BRIGHT_QUANTILE,
+    DARK_QUANTILE,
+    LARGEST_PLAUSIBLE,
+    Levels,
+    Log,
+    calibration,
+    in_words,
+)
 from .info import RasterInfo
-from .offsets import OFFSET_DN, decide
-from .products import Product, declared_offset, identify, landsat_level
+from .products import Product, identify
 from .sample import sample, untagged_fill
-
-DN_SCALE = 1e-4
-"""Sentinel-2, HLS, Planet and most exports: reflectance x 10,000."""
-
-DARK_QUANTILE = 0.001
-BRIGHT_QUANTILE = 0.99
-
-LANDSAT_L2 = (2.75e-5, -0.2)
-LANDSAT_L1 = (2e-5, -0.1)
-
-LARGEST_PLAUSIBLE = 3.0
-"""Reflectance of the brightest cloud edges stays below 2; three leaves room for scaled-up radiances."""
-
-LARGEST_PERCENT = 150.0
-"""Percent of the brightest clouds; in reflectance x 10,000 it would be a scene with nothing brighter than 1.5 %."""
 
 MOST_ALPHA_VALUES = 16
 """Transparency takes few values; 16-bit stacks are sometimes written with a band wrongly marked as alpha."""
@@ -60,6 +53,8 @@ class Radiometry:
         darkest: Sentinel-2 without metadata on its offset: lowest 0.1 % quantile of all bands in DN; else None.
         undecided: the offset is a guess from this raster's pixels; its series may correct it (:func:`offsets.agree`).
         layer: the layer's name.
+        pairs: scale and offset of each used band where they differ (``scale`` and ``offset`` are then the commonest);
+            () = all alike.
     """
 
     sensor: str
@@ -76,38 +71,26 @@ class Radiometry:
     darkest: float | None = None
     undecided: bool = False
     layer: str = ""
+    pairs: tuple[tuple[float, float], ...] = ()
 
+    def pair(self, place: int) -> tuple[float, float]:
+        """Scale and offset of the used band at a place (from 0)."""
+        return self.pairs[place] if self.pairs else (self.scale, self.offset)
 
-@dataclass(frozen=True)
-class _Levels:
-    """Quantiles of the sampled pixels of each used band, in DN; ``count`` 0 where nothing with data was found."""
+    def of(self, places: Sequence[int]) -> Radiometry:
+        """The numbers of some used bands (places from 0) in another order; everything else stays as it is."""
+        return replace(self, pairs=tuple(self.pairs[place] for place in places) if self.pairs else ())
 
-    dark: np.ndarray
-    bright: np.ndarray
-    roles: tuple[str, ...]
-    count: int
+    def units(self) -> Radiometry:
+        """How standard deviations in the file's units mean reflectance: by the scales alone."""
+        pairs = tuple((abs(scale), 0.0) for scale, _ in self.pairs)
+        return replace(self, scale=abs(self.scale), offset=0.0, pairs=pairs)
 
-    @property
-    def top(self) -> float:
-        return float(self.bright.max()) if self.count else 0.0
-
-
-class _Log:
-    """Sentences in the order in which things were decided."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.darkest: float | None = None
-        self.undecided = False
-        self.notes: list[str] = []
-        self.warnings: list[str] = []
-
-    def say(self, sentence: str) -> None:
-        self.notes.append(f"{self.name}: {sentence[:1].lower()}{sentence[1:]}")
-
-    def warn(self, sentence: str) -> None:
-        self.say(sentence)
-        self.warnings.append(self.notes[-1])
+    def in_words(self) -> str:
+        """``DN x 0.0001 - 0.1``, of each band where they differ."""
+        if not self.pairs:
+            return in_words(self.scale, self.offset)
+        return "; ".join(f"{band}: {in_words(*pair)}" for band, pair in zip(self.bands, self.pairs, strict=True))
 
 
 def recognise(
@@ -128,7 +111,7 @@ def recognise(
     if scale is not None and not (np.isfinite(scale) and scale != 0):
         raise InputError("REFLECTANCE_SCALE must be a number other than 0 (reflectance = DN * scale + offset).")
     product = identify(info, sensor)
-    log = _Log(info.name)
+    log = Log(info.name)
     log.say(f"read as {product.sensor} ({product.evidence}).")
     used = _used_bands(info, product, log)
     _refuse_pictures(info, used, sensor, scale)
@@ -147,7 +130,7 @@ def recognise(
     levels = _levels(values, roles)
     if not levels.count:
         log.warn("no pixel with data was found in a sample.")
-    found_scale, found_offset = _calibration(info, product, used, levels, scale, offset, log)
+    (found_scale, found_offset), pairs = calibration(info, product, used, levels, scale, offset, log)
     integer = np.dtype(info.dtypes[used[0] - 1]).kind in "iu"
     uint16 = info.dtypes[used[0] - 1] == "uint16"
     return Radiometry(
@@ -165,10 +148,11 @@ def recognise(
         darkest=log.darkest,
         undecided=log.undecided,
         layer=info.name,
+        pairs=pairs,
     )
 
 
-def _used_bands(info: RasterInfo, product: Product, log: _Log) -> tuple[int, ...]:
+def _used_bands(info: RasterInfo, product: Product, log: Log) -> tuple[int, ...]:
     bands = range(1, info.count + 1)
     used = tuple(b for b in bands if is_reflectance(info, b, product.table))
     left_out = [info.descriptions[b - 1] for b in bands if b not in used]
@@ -199,7 +183,7 @@ def _refuse_pictures(info: RasterInfo, used: tuple[int, ...], sensor: str, scale
 
 
 def _without_false_alpha(
-    info: RasterInfo, used: tuple[int, ...], values: np.ndarray, log: _Log
+    info: RasterInfo, used: tuple[int, ...], values: np.ndarray, log: Log
 ) -> tuple[tuple[int, ...], np.ndarray]:
     """Drop the alpha band, and radar bands hidden among unnamed ones (negative by nature, unlike reflectance in DN)."""
     keep = [b != info.alpha for b in used]
@@ -220,12 +204,12 @@ def _without_false_alpha(
     return tuple(b for b, k in zip(used, keep, strict=True) if k), values[np.array(keep)]
 
 
-def _levels(values: np.ndarray, roles: tuple[str, ...]) -> _Levels:
+def _levels(values: np.ndarray, roles: tuple[str, ...]) -> Levels:
     if not values.shape[1]:
         zeros = np.zeros(len(roles))
-        return _Levels(zeros, zeros, roles, 0)
+        return Levels(zeros, zeros, roles, 0)
     dark, bright = np.quantile(values, (DARK_QUANTILE, BRIGHT_QUANTILE), axis=1, method="nearest")
-    return _Levels(dark.astype(np.float64), bright.astype(np.float64), roles, values.shape[1])
+    return Levels(dark.astype(np.float64), bright.astype(np.float64), roles, values.shape[1])
 
 
 def _looks_like_landsat(info: RasterInfo, values: np.ndarray) -> bool:
@@ -236,137 +220,8 @@ def _looks_like_landsat(info: RasterInfo, values: np.ndarray) -> bool:
     return bool((dark > 6500).all() and (dark.min() < 12_000) and (middle < 30_000).all())
 
 
-def _calibration(
-    info: RasterInfo,
-    product: Product,
-    used: tuple[int, ...],
-    levels: _Levels,
-    scale: float | None,
-    offset: float | None,
-    log: _Log,
-) -> tuple[float, float]:
-    """Scale and offset: typed ones as they are, the rest found."""
-    if scale is not None:
-        log.say(f"reflectance = DN x {scale:g} {_signed(offset or 0.0)}, as typed.")
-        return float(scale), float(offset or 0.0)
-    found = _gdal_pair(info, product, used, levels, log) or _product_pair(info, product, used, levels, log)
-    if offset is not None:
-        found = (found[0], float(offset))
-        log.darkest, log.undecided = None, False
-        log.say(f"the offset {offset:g} was typed.")
-    log.say(f"reflectance = DN x {found[0]:g} {_signed(found[1])}.")
-    return found
-
-
-def _signed(value: float) -> str:
-    return f"{'-' if value < 0 else '+'} {abs(value):g}"
-
-
-def _gdal_pair(
-    info: RasterInfo, product: Product, used: tuple[int, ...], levels: _Levels, log: _Log
-) -> tuple[float, float] | None:
-    """GDAL's band scale and offset, where there are any and the pixels make them plausible."""
-    pairs = [(info.scales[b - 1], info.offsets[b - 1]) for b in used]
-    scale, offset = max(pairs, key=pairs.count)
-    if (scale, offset) == (1.0, 0.0) or (scale == 1.0 and offset == -OFFSET_DN):
-        return None
-    if any(pair != (scale, offset) for pair in pairs):
-        log.warn(f"the bands have different scales or offsets; {scale:g} {_signed(offset)} is used for all.")
-    if levels.count:
-        bright, dark = levels.top * scale + offset, float(levels.dark.min()) * scale + offset
-        if not (scale > 0 and 0.004 < bright < LARGEST_PLAUSIBLE and dark > -0.25):
-            log.warn(
-                f"the file's band scale {scale:g} and offset {offset:g} would make reflectance {dark:.3g} to "
-                f"{bright:.3g}; "
-                "they are ignored."
-            )
-            return None
-    if product.sensor == "sentinel2" and offset:
-        declared = offset / scale
-        return scale, _sentinel2_offset(info, levels, scale * OFFSET_DN / 0.1, declared, "the band offset", log) * scale
-    log.say(f"scale {scale:g} and offset {offset:g} are the file's own.")
-    return scale, offset
-
-
-def _product_pair(
-    info: RasterInfo, product: Product, used: tuple[int, ...], levels: _Levels, log: _Log
-) -> tuple[float, float]:
-    """Scale and offset by product and pixel values."""
-    floating = np.dtype(info.dtypes[used[0] - 1]).kind == "f"
-    if floating and levels.top <= 2.0:
-        log.say("floating-point numbers below 2: reflectance as it is.")
-        return 1.0, 0.0
-    percent = 0 < levels.top <= LARGEST_PERCENT and (floating or product.sensor == "generic")
-    if percent and info.dtypes[used[0] - 1] not in ("uint8", "int8"):
-        log.warn(
-            "its numbers hardly pass 100: taken as reflectance in percent. Type REFLECTANCE_SCALE if that is wrong."
-        )
-        return 0.01, 0.0
-    if product.sensor == "landsat":
-        return _landsat_pair(info, log)
-    if product.sensor == "sentinel2":
-        declared, where = declared_offset(info)
-        return DN_SCALE, _sentinel2_offset(info, levels, 1.0, declared, where, log) * DN_SCALE
-    if product.sensor == "planet" and "_sr" not in info.name.lower() and "analyticms" in info.name.lower():
-        log.warn(
-            "this Planet product without '_SR' holds radiance; prefer surface reflectance, or type REFLECTANCE_SCALE."
-        )
-    if product.sensor in ("hls", "planet"):
-        return DN_SCALE, 0.0
-    return _generic_pair(info, used, levels, log)
-
-
-def _landsat_pair(info: RasterInfo, log: _Log) -> tuple[float, float]:
-    level = landsat_level(info)
-    if level == "C1":
-        log.say("16-bit signed integers: Landsat Collection 1 style, reflectance x 10,000.")
-        return DN_SCALE, 0.0
-    if level == "L1":
-        log.warn("Landsat Level 1: top-of-atmosphere reflectance, not corrected for the sun's elevation.")
-        return LANDSAT_L1
-    log.say("Landsat Collection 2 Level 2 surface reflectance.")
-    return LANDSAT_L2
-
-
-def _generic_pair(info: RasterInfo, used: tuple[int, ...], levels: _Levels, log: _Log) -> tuple[float, float]:
-    """Unknown products: by the size of the numbers."""
-    dtype = info.dtypes[used[0] - 1]
-    if dtype in ("uint8", "int8"):
-        log.warn("an 8-bit picture: 0..255 is treated as 0..1. The result is a picture as well, not reflectance.")
-        return 1.0 / 255.0, 0.0
-    if levels.top > 25_000:
-        log.warn(
-            "numbers above 25,000: taken as 16-bit reflectance (65,535 = 1). Type REFLECTANCE_SCALE if that is wrong."
-        )
-        return 1.0 / 65535.0, 0.0
-    log.warn(
-        "an unknown product: its numbers are taken as reflectance x 10,000. Type REFLECTANCE_SCALE if that is wrong."
-    )
-    return DN_SCALE, 0.0
-
-
-def _sentinel2_offset(
-    info: RasterInfo, levels: _Levels, unit: float, declared: float | None, where: str, log: _Log
-) -> float:
-    """The offset in DN, -1000 or 0: see :mod:`offsets`.
-
-    Args:
-        unit: 1 where DN are reflectance x 10,000; other scalings in proportion.
-        declared: what metadata says, or None.
-    """
-    telling = levels.dark * unit
-    if len(levels.roles) > 1:
-        telling = telling[[role != "coastal" for role in levels.roles]]  # haze: never dark in top-of-atmosphere data
-    darkest = float(telling.min()) if levels.count else None
-    decision = decide(darkest, declared, where, date_of(info))
-    (log.warn if decision.check and levels.count else log.say)(decision.sentence)
-    log.darkest = darkest if declared is None else None
-    log.undecided = decision.open
-    return decision.offset
-
-
 def _nodata(
-    info: RasterInfo, used: tuple[int, ...], product: Product, fill: float | None, log: _Log
+    info: RasterInfo, used: tuple[int, ...], product: Product, fill: float | None, log: Log
 ) -> tuple[float | None, ...]:
     """Nodata tags; without any, the fill value that was seen, or HLS' own where the dtype can hold it."""
     tags = tuple(info.nodata[b - 1] for b in used)

@@ -83,6 +83,10 @@ class OpticalReader(OpenRaster):
         """The plane of :meth:`read` that a band of the file (from 1) fills; None where it fills none."""
         return dict(zip(self._files, self._planes, strict=True)).get(band)
 
+    def band_at(self, plane: int) -> int:
+        """The band of the file (from 1) that fills a plane of :meth:`read`; a plane that none fills is a KeyError."""
+        return dict(zip(self._planes, self._files, strict=True))[plane]
+
     def _resampling(self) -> Resampling:
         return self._placement.resampling("values")
 
@@ -228,13 +232,17 @@ class OpticalReader(OpenRaster):
         raw = self._buffer(shape, np.dtype(np.float32))
         self._warped.read(self._files, window=self._rio(inside), out=raw)
         empty = _all_zero(raw) if self.radiometry.zero_is_nodata else None
-        for number, dn in zip(self._planes, raw, strict=True):
-            _scaled(dn, view[number], self.radiometry)
+        for number, file_band, dn in zip(self._planes, self._files, raw, strict=True):
+            _scaled(dn, view[number], self._pair(file_band))
             _drop_infinite(view[number])
             if self.radiometry.saturated:
                 view[number][dn >= self.radiometry.saturated] = np.nan
         if empty is not None and empty.any():
             view[:, empty] = np.nan
+
+    def _pair(self, band: int) -> tuple[float, float]:
+        """Scale and offset of a band of the file (from 1)."""
+        return self.radiometry.pair(self.radiometry.used_bands.index(band))
 
     def _hidden(self, inside: Window) -> np.ndarray | None:
         """Bool (H, W): pixels that the alpha band or the mask of the file hides; None where there is no mask."""
@@ -253,7 +261,7 @@ class OpticalReader(OpenRaster):
         radiometry = self.radiometry
         for number, file_band, dn in zip(self._planes, self._files, raw, strict=True):
             plane = view[number]
-            _scaled(dn, plane, radiometry)
+            _scaled(dn, plane, self._pair(file_band))
             nodata = castable(radiometry.nodata[radiometry.used_bands.index(file_band)], dn.dtype)
             if nodata is not None and not (nodata == 0 and _zero_is_valid(radiometry, self.bands[number])):
                 _blank(plane, dn, nodata)
@@ -296,13 +304,14 @@ def _match(
     return planes, files, tuple([*notes, lacks] if lacks else notes), lacks
 
 
-def _scaled(dn: np.ndarray, plane: np.ndarray, radiometry: Radiometry) -> None:
+def _scaled(dn: np.ndarray, plane: np.ndarray, pair: tuple[float, float]) -> None:
     """Reflectance = DN * scale + offset, in float32; a cast and a product are faster than a product that casts."""
     np.copyto(plane, dn, casting="same_kind")
-    if radiometry.scale != 1.0:
-        plane *= np.float32(radiometry.scale)
-    if radiometry.offset:
-        plane += np.float32(radiometry.offset)
+    scale, offset = pair
+    if scale != 1.0:
+        plane *= np.float32(scale)
+    if offset:
+        plane += np.float32(offset)
 
 
 def _zero_is_valid(radiometry: Radiometry, role: str) -> bool:

@@ -56,7 +56,8 @@ def thumbnail(info: RasterInfo, radiometry: Radiometry, grid: Grid, bands: tuple
             return reader.read(Window(0, 0, *shape))
     files = [own[band] for band in bands]
     numbers = _decimated(info, files, source, shape, Resampling.average)
-    out = numbers * np.float32(radiometry.scale) + np.float32(radiometry.offset)
+    pairs = np.array([radiometry.pair(radiometry.used_bands.index(band)) for band in files], np.float32)
+    out = numbers * pairs[:, 0, None, None] + pairs[:, 1, None, None]
     for plane, dn, band in zip(out, numbers, files, strict=True):
         nodata = castable(radiometry.nodata[radiometry.used_bands.index(band)], np.dtype(np.float32))
         if nodata is not None and nodata == nodata:
