@@ -107,9 +107,11 @@ def _from_masks(
     shares = []
     for place, reader in enumerate(readers):
         progress.step(LOOK, place / len(readers))
-        classes = [reader.read(window) for window in windows]
-        known = sum(int((part != NO_DATA).sum()) for part in classes)
-        shares.append(sum(int(hidden(part).sum()) for part in classes) / max(known, 1))
+        known = gone = 0
+        for window in windows:
+            classes = reader.read(window)
+            known, gone = known + int((classes != NO_DATA).sum()), gone + int(hidden(classes).sum())
+        shares.append(gone / max(known, 1))
     chosen = int(np.argmin([abs(share - job.cover) for share in shares]))
     reader = readers[chosen]
 

@@ -1,11 +1,13 @@
 """Measures of whole images exactly as the code of each published system computes them.
 
 Sources: DSen2-CR (Meraner et al. 2020), GLF-CR (Xu et al. 2022), UnCRtainTS (Ebel et al. 2023), SEN12MS-CR-TS (Ebel et
-al. 2022), U-TILISE (Stucker et al. 2023), CR_system. Arrays are (C, H, W), or (N, C, H, W) where a batch is meant;
-bands lie on axis -3.
+al. 2022), U-TILISE (Stucker et al. 2023), CR_system, Clear Vision (https://github.com/caoymg/Clear-Vision). Arrays are
+(C, H, W), or (N, C, H, W) where a batch is meant; bands lie on axis -3.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -133,6 +135,26 @@ def sen12mscrts(estimate: np.ndarray, truth: np.ndarray, covered: np.ndarray) ->
     found["SAM"] = float(angles(estimate, truth, BANDS).mean())
     found["SSIM"] = _mean_similarity(CENTRED, estimate, truth)
     return found
+
+
+def clearvision(estimate: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """What Clear Vision's figures need of one series' frames, (T, C, H, W): PSNR with the truth's maximum as its peak.
+
+    Its authors add up all series before they take the logarithm, see :func:`clearvision_together`.
+    """
+    square, peak = mse(errors(estimate, truth)), float(truth.max())
+    return {"psnr_of_peak": psnr(square, peak), "peak": peak, "values": float(truth.size)}
+
+
+def clearvision_together(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """RMSE and PSNR over all values of all series at once, hidden and seen pixels together.
+
+    Args:
+        rows: of each series :func:`clearvision`'s figures and ``mse``.
+    """
+    count, peak = sum(row["values"] for row in rows), max(row["peak"] for row in rows)
+    square = sum(row["mse"] * row["values"] for row in rows) / count
+    return {"mse": square, "rmse": square**0.5, "psnr_of_peak": psnr(square, peak), "peak": peak, "values": count}
 
 
 def utilise(

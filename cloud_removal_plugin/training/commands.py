@@ -35,6 +35,8 @@ def add_commands(commands: Any) -> None:
         command.add_argument("--output", default="", help="folder; default: a sub-folder of the training's")
         if name == "evaluate":
             command.add_argument("--images", action="store_true", help="write predictions too")
+            about = "measure the least cloudy input and the mean of clear inputs, too"
+            command.add_argument("--baselines", action="store_true", help=about)
 
 
 def run_command(chosen: argparse.Namespace, report: Report, cancelled: Callable[[], bool], log: Log) -> str:
@@ -57,7 +59,7 @@ def run_command(chosen: argparse.Namespace, report: Report, cancelled: Callable[
     if chosen.command == "predict":
         count = predict(config, chosen.weights, chosen.part, output, report, cancelled)
         return f"{count} predictions in {output}"
-    means = evaluate(config, chosen.weights, chosen.part, output, report, cancelled, chosen.images)
+    means = evaluate(config, chosen.weights, chosen.part, output, report, cancelled, chosen.images, chosen.baselines)
     for name, value in means.items():
         log("info", f"{name}: {value:.6g}")
     return f"Figures of every sample in {output / 'figures.csv'}"

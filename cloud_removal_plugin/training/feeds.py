@@ -73,6 +73,10 @@ class Feed:
             {"radar": _tensor(self.scaling.radar(self._radar(seen, example.name)[0]))} if self.has_radar else {}
         )
 
+    def dates(self, seen: Observation) -> list[int]:
+        """Which of a sample's dates the network sees."""
+        return [0]
+
     def forward(self, network: nn.Module, batch: Batch) -> Any:
         """The network's raw output."""
         return network(batch["optical"], batch["radar"]) if self.has_radar else network(batch["optical"])
@@ -123,7 +127,7 @@ class UncrtaintsFeed(Feed):
     def tensors(self, example: Example) -> dict[str, Tensor]:
         """Frames (T, 15, H, W) and, with several dates, their day numbers since 2014-04-03."""
         seen = example.observation
-        frames = _input_dates(seen)[:1] if self.is_mono else _input_dates(seen)
+        frames = self.dates(seen)
         optical = self.scaling.optical(self._chosen(seen.optical[frames], seen, example.name))
         parts, days = [optical], np.asarray(seen.days, np.float64)[frames]
         if self.has_radar:
@@ -139,6 +143,10 @@ class UncrtaintsFeed(Feed):
         }
         start = 0.0 if np.isnan(example.launch_day) else example.launch_day
         return sample if self.is_mono else sample | {"days": torch.from_numpy((days + start).astype(np.float32))}
+
+    def dates(self, seen: Observation) -> list[int]:
+        """All that show something, or the first of them."""
+        return _input_dates(seen)[:1] if self.is_mono else _input_dates(seen)
 
     def forward(self, network: nn.Module, batch: Batch) -> Tensor:
         """(B, 1, K, H, W): means, then variances."""
@@ -159,17 +167,20 @@ class Seq2PointFeed(Feed):
     def __init__(self, name: str, config: Mapping[str, Any]) -> None:
         super().__init__(name, config)
         self.is_baseline = self.record.builder == "BaselineResNet"
+        self.wanted = 1 if self.is_baseline else int(self.config.get("n_input_samples", 3))
+
+    def dates(self, seen: Observation) -> list[int]:
+        """As many as the network takes, in the order of time."""
+        return sorted(_input_dates(seen)[: self.wanted], key=lambda i: seen.days[i])
 
     def tensors(self, example: Example) -> dict[str, Tensor]:
         """Frames (T, 15, H, W): optical, then radar."""
         seen = example.observation
-        wanted = 1 if self.is_baseline else int(self.config.get("n_input_samples", 3))
-        frames = _input_dates(seen)[:wanted]
-        if len(frames) < wanted:
+        order = self.dates(seen)
+        if len(order) < self.wanted:
             raise InputError(
-                f"The sample '{example.name}' has {len(frames)} input dates; {self.record.title} needs {wanted}."
+                f"The sample '{example.name}' has {len(order)} input dates; {self.record.title} needs {self.wanted}."
             )
-        order = sorted(frames, key=lambda i: seen.days[i])
         stack = self.scaling.optical(self._chosen(seen.optical[order], seen, example.name))
         if self.has_radar:
             radar = self._radar(seen, example.name)

@@ -24,6 +24,7 @@ from ..models.conversion import load
 from ..raster.classes import NO_DATA
 from ..weights.folder import find, weights_folder
 from ..weights.stored import Stored, read_header
+from .baselines import BASELINES
 from .checkpoints import write_whole
 from .config import TrainingConfig
 from .feeds import MaskFeed, UncrtaintsFeed, feed_of
@@ -34,6 +35,7 @@ from .sizes import cut, filled, size_of
 from .sources import Samples, open_part
 from .team import device_of
 
+PEAK = "peak"
 TOGETHER = "all pixels"
 """Name of the row of figures over all samples' pixels at once."""
 
@@ -119,16 +121,22 @@ class Predictor:
         bands = [seen.bands.index(b) for b in feed.record.bands if b in seen.bands]
         output = self._output(batch)
         truth = batch["truth"][0].numpy()
+        dates = feed.dates(seen)
+        covered = seen.cloud[dates] >= 0.5
+        whole = len(bands) == len(truth)
+        inputs = seen.optical[dates][:, bands] if whole else np.full((len(dates), *truth.shape), np.nan, np.float32)
         return Prediction(
             Path(example.name).stem,
             feed.reflectance(output)[0].float().cpu().numpy(),
             truth,
-            seen.optical[0][bands] if len(bands) == len(truth) else np.full_like(truth, np.nan),
-            seen.cloud[0] >= 0.5,
+            inputs[int(covered.mean(axis=(1, 2)).argmin())],
+            covered.any(axis=0),
             feed.record.bands,
             example.crs,
             example.transform,
             self._variance(output),
+            inputs if whole else None,
+            covered,
         )
 
     def _of_mask(self, index: int) -> MaskPrediction:
@@ -170,7 +178,8 @@ def figures_of(one: Prediction | MaskPrediction, network: str) -> dict[str, floa
         counts = mask_counts(one.estimate, one.truth)
         return {**mask_figures(counts), **counts}
     if one.estimate.ndim == 4:
-        return published.utilise(one.estimate, one.truth, one.hidden)
+        found = published.utilise(one.estimate, one.truth, one.hidden)
+        return found | (published.clearvision(one.estimate, one.truth) if network == "clearvision_removal" else {})
     if network.startswith("dsen2cr"):
         scaled = [np.float32(5) * values[None] for values in (one.estimate, one.truth, np.nan_to_num(one.cloudy))]
         return published.dsen2cr(*scaled, one.hidden[None].astype(np.float32))
@@ -187,32 +196,60 @@ def figures_of(one: Prediction | MaskPrediction, network: str) -> dict[str, floa
 
 def evaluate(
     config: TrainingConfig, weights: str, part: str, output: Path, report: Report, cancelled: Cancel = _never,
-    images: bool = False,
+    images: bool = False, baselines: bool = False,
 ) -> dict[str, float]:  # fmt: skip
-    """Measures every sample of a part of the data; ``images`` also writes rasters and pictures.
+    """Measures every sample of a part of the data.
+
+    Args:
+        config, weights, part: see :class:`Predictor`.
+        output: folder for figures.csv: one row a sample, the means last; of Clear Vision's networks also the figures
+            over the pixels of all samples together, in a row before the last.
+        report, cancelled: progress, and whether to stop.
+        images: write rasters and pictures, too.
+        baselines: measure what the inputs alone give, too, in figures_least_cloudy.csv and figures_mosaic.csv.
 
     Returns:
-        The means; ``output``/figures.csv holds them in its last row, after one row a sample. Of masks also the
-        figures over the pixels of all samples together, which have a row before the last.
+        The means, and the figures over all pixels.
 
     Raises:
         InputError, OutputError: see there.
         Cancelled: ``cancelled()`` said so; no table is written.
     """
     stored = weights_of(config, weights)
-    rows: list[dict[str, Any]] = []
+    tables: dict[str, list[dict[str, Any]]] = {"figures": []}
     restored = Predictor(config, stored, part)
-    for one in restored:
-        rows.append({"sample": one.name, **figures_of(one, stored.network)})
+    for count, one in enumerate(restored, start=1):
+        tables["figures"].append({"sample": one.name, **figures_of(one, stored.network)})
+        for name, simple in (_simple(one) if baselines else {}).items():
+            figures = {"sample": one.name, **figures_of(simple, stored.network)}
+            tables.setdefault(f"figures_{name}", []).append(figures)
         if images:
             write_images(one, output)
         _stop_if(cancelled)
-        report(len(rows) / len(restored), f"{len(rows)} of {len(restored)} samples")
+        report(count / len(restored), f"{count} of {len(restored)} samples")
+    found = {name: _settled(output / f"{name}.csv", rows) for name, rows in tables.items()}
+    return found["figures"]
+
+
+def _simple(one: Prediction | MaskPrediction) -> dict[str, Prediction]:
+    """The simple baselines as if a network had made them.
+
+    Raises:
+        InputError: the network does not restore one image of several bands.
+    """
+    if not isinstance(one, Prediction) or one.inputs is None or one.covered is None:
+        raise InputError("Simple baselines are measured beside networks that restore one image; leave them out.")
+    made = {name: make(one.inputs, one.covered) for name, make in BASELINES.items()}
+    return {name: replace(one, estimate=estimate, variance=None) for name, estimate in made.items()}
+
+
+def _settled(path: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Writes a table with its closing rows; returns their figures."""
     names = [name for name in rows[0] if name != "sample"]
     means = {name: _mean([row[name] for row in rows]) for name in names} | _calibration(rows)
     together = _together(rows)
     closing = [{"sample": TOGETHER, **together}] if together else []
-    _write_table(output / "figures.csv", [*rows, *closing, {"sample": "mean", **means}])
+    _write_table(path, [*rows, *closing, {"sample": "mean", **means}])
     return means | {f"{name} ({TOGETHER})": value for name, value in together.items()}
 
 
@@ -251,7 +288,9 @@ def _calibration(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _together(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Figures of masks over the pixels of all samples, as Clear Vision's are published; {} of restorations."""
+    """Figures over the pixels of all samples, as Clear Vision's are published; {} of other networks."""
+    if PEAK in rows[0]:
+        return published.clearvision_together(rows)
     if not set(COUNTS) <= set(rows[0]):
         return {}
     counts = {name: sum(row[name] for row in rows) for name in COUNTS}

@@ -23,9 +23,10 @@ class Prediction:
     Attributes:
         name: of the sample.
         estimate, truth: float32 (C, H, W), reflectance, or (T, C, H, W) for series.
-        cloudy: what the network saw, like ``truth``; NaN where it saw nothing of it.
+        cloudy: what the network saw, like ``truth``; of several dates the least covered; NaN where it saw nothing.
         variance: float32 (C or 1, H, W), reflectance squared, of a network that gives one, else None.
-        hidden: bool (H, W), or (T, H, W) for series.
+        inputs, covered: float32 (T, C, H, W) and bool (T, H, W), every date that a network of one image saw, else None.
+        hidden: bool (H, W), on any date that the network saw, or (T, H, W) for series.
         bands: C role names.
         crs, transform: where it lies.
     """
@@ -39,6 +40,8 @@ class Prediction:
     crs: str = ""
     transform: tuple[float, ...] = ()
     variance: np.ndarray | None = None
+    inputs: np.ndarray | None = None
+    covered: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
