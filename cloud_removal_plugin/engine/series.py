@@ -91,16 +91,18 @@ def _allow_files(count: int) -> None:
 def _introduce(job: Job, scene: SeriesScene, budget: int, log: Log) -> None:
     """The first lines of the log."""
     first = scene.layers[0].info
-    span = f"{scene.dates[0].isoformat()} to {scene.dates[-1].isoformat()}" if scene.dates else "dates not known"
-    log("info", f"{len(scene.layers)} dates ({span}), {first.dtype}; bands: {', '.join(scene.bands)}.")
+    days = list(dict.fromkeys(day.isoformat() for day in (scene.dates or [])))
+    span = " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "not known when"
+    count = f"{len(scene.layers)} dates ({span})" if len(scene.layers) > 1 else f"One date ({span})"
+    log("info", f"{count}, {first.dtype}; bands: {', '.join(scene.bands)}.")
     grid = scene.grid
     log("info", f"Grid of {Path(job.products[0]).name}: {grid.width} x {grid.height} pixels of {grid.pixel_m:.4g} m.")
     warped = sum(not reader.same_grid for reader in scene.readers)
     if warped:
-        many = "One date lies" if warped == 1 else f"{warped} dates lie"
-        scene.warnings.append(
-            f"{many} on another grid and come warped to that of the first raster; only there do clear pixels change."
+        many = (
+            "One date lies on another grid and comes" if warped == 1 else f"{warped} dates lie on other grids and come"
         )
+        scene.warnings.append(f"{many} warped to that of the first raster; only there do clear pixels change.")
     log("info", f"Method {job.method}; memory budget {budget} MB; seed {job.seed}. {devices.describe(job.device)}")
 
 

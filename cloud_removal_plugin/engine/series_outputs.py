@@ -18,6 +18,7 @@ from ..errors import OutputError
 from ..raster.info import RasterInfo, open_up
 from ..raster.numbers import to_stored, unify_nodata
 from ..raster.parts import SIDECARS, discard
+from ..raster.products import SOURCE_TAG, handed_on
 from ..raster.radiometry import Radiometry
 from ..raster.stack import VirtualBand, write_vrt
 from ..raster.target import failure
@@ -94,7 +95,8 @@ class DateWriter:
         self._bands = [scene.readers[index].band_at(place) for place in self._places]
         self._numbers = self.radiometry.of([self.radiometry.used_bands.index(band) for band in self._bands])
         self._free = _extremes(np.dtype(self.info.dtype)) if self.masked else []
-        own = {**(self.info.tags if self.raw else {}), **tags}
+        source = handed_on(self.info)
+        own = {**(source if self.raw else {SOURCE_TAG: source[SOURCE_TAG]}), **tags}
         nodata = next((self.info.nodata[b] for b in used if self.info.nodata[b] is not None), None)
         floating = np.dtype(self.info.dtype).kind == "f"
         self.nodata = nodata if nodata is not None else (float("nan") if floating else 0)

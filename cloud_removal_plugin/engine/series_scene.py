@@ -82,6 +82,11 @@ class SeriesScene:
         foreign = bool(job.extent and settings.extent_crs)
         self.grid = cut(grid_of(infos[0]), job.extent, settings.extent_crs) if foreign else crop(infos[0], job.extent)
         days, dates = self._days(infos, job.dates)
+        if dates and len(set(dates)) < len(dates):
+            self.warnings.append(
+                "Several rasters are of one day. Where they show the same ground (a product that was processed twice), "
+                "each seems to know what clouds hide on the other, so the expected error is too small; give one."
+            )
         found = [
             recognise(info, sensor=job.sensor, scale=job.reflectance_scale, offset=job.reflectance_offset)
             for info in infos

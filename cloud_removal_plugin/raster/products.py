@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .bandnames import BY_COUNT, band_token
+from .dates import date_of
 from .info import RasterInfo
 
 _HLS = re.compile(r"(?i)(?<![a-z0-9])HLS[._\-]?([SL]30)?")
@@ -49,12 +50,31 @@ class Product:
     evidence: str = ""
 
 
+SOURCE_TAG = "SOURCE_PRODUCT"
+"""In what is made of a raster: its name, with the product's folders."""
+
+
 def source_text(info: RasterInfo) -> str:
     """File name, product folders above it, and the tags that name a product."""
+    named = [v for k, v in info.tags.items() if any(word in k.lower() for word in _PLATFORM_KEYS)]
+    return " | ".join([*_names(info), *named])
+
+
+def _names(info: RasterInfo) -> list[str]:
     parts = Path(info.path.replace('"', "")).parts
     above = [p for p in parts[-6:-1] if re.search(r"(?i)\.SAFE|^HLS\.|^L[COTEM]0\d_|_3B_|PSScene|^S2[ABCD]_", p)]
-    named = [v for k, v in info.tags.items() if any(word in k.lower() for word in _PLATFORM_KEYS)]
-    return " | ".join([*(parts[-1:]), *above, *named])
+    return [*parts[-1:], *above]
+
+
+def handed_on(info: RasterInfo) -> dict[str, str]:
+    """Tags of a raster with what else its name tells: a copy may be called anything and is of the same product and day.
+
+    Band numbers mean different things in different products, so a copy whose product is forgotten is misread.
+    """
+    day = date_of(info)
+    own = {SOURCE_TAG: " ".join(_names(info)), **({"ACQUISITION_DATE": day.isoformat()} if day else {})}
+    known = {key.lower() for key in info.tags}
+    return {**info.tags, **{key: value for key, value in own.items() if key.lower() not in known}}
 
 
 def identify(info: RasterInfo, sensor: str = "auto") -> Product:

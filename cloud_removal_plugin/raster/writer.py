@@ -22,6 +22,7 @@ from .grid import Grid
 from .info import RasterInfo
 from .numbers import Radiometry, to_stored, unify_nodata
 from .parts import SIDECARS, discard, part_path
+from .products import handed_on
 from .target import LEAST_FREE_BYTES, check_target, failure, free_bytes
 from .windows import Window
 
@@ -113,7 +114,7 @@ class RasterWriter:
             count: number of bands.
             nodata: one value for all bands, None = none, "like" = that of ``like``.
             descriptions, scales, offsets, band_tags, colorinterp: one a band; empty = none.
-            tags: of the dataset.
+            tags: of the dataset; None: those of ``like``, and what its name tells of product and day.
             compress: 'zstd', 'deflate' or 'none'; None = :func:`default_codec`.
             predictor: TIFF predictor; None = 2 for integers, 3 for floats.
             mask: whether :meth:`write_mask` will tell which pixels hold data, in a mask band inside the file.
@@ -141,7 +142,7 @@ class RasterWriter:
                 like.descriptions if kept and descriptions is None else descriptions,
                 like.scales if kept and scales is None else scales,
                 like.offsets if kept and offsets is None else offsets,
-                like.tags if tags is None else tags,
+                handed_on(like) if tags is None else tags,
                 like.band_tags if kept and band_tags is None else band_tags,
                 colours,
             )

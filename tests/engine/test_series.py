@@ -235,7 +235,8 @@ def test_unsorted_and_equal_dates(season, tmp_path) -> None:
     for path in sorted((tmp_path / "sorted").glob("restored*.tif")):
         np.testing.assert_array_equal(read(tmp_path / "out" / path.name), read(path))
     twice = "2024-05-01;2024-05-11;2024-05-11;2024-05-31"
-    done(images, tmp_path, masks, dates=twice, output=str(tmp_path / "twins"))
+    result = done(images, tmp_path, masks, dates=twice, output=str(tmp_path / "twins"))
+    assert any("Several rasters are of one day" in line for line in result.warnings)
     names = [p.stem for p in sorted((tmp_path / "twins").glob("restored*.tif"))]
     assert names == ["restored_20240501", "restored_20240511", "restored_20240511_2", "restored_20240531"]
 
@@ -304,8 +305,10 @@ def test_mixed_reference_systems_are_warped_and_said(season, tmp_path, write_ima
 @pytest.mark.parametrize("dates", [1, 2])
 def test_one_and_two_dates(season, tmp_path, dates: int) -> None:
     images, masks = season(dates)
-    result = done(images, tmp_path, masks, method="fast")
+    said: list[str] = []
+    result = done(images, tmp_path, masks, method="fast", log=lambda level, text: said.append(text))
     assert result.restored_share == pytest.approx(result.cloud_share)
+    assert said[0].startswith(("One date (2024-05-01), ", "2 dates (2024-05-01 to 2024-05-11), "))
 
 
 @pytest.mark.slow

@@ -14,7 +14,9 @@ from cloud_removal_plugin.engine.job import Job
 from cloud_removal_plugin.engine.series_bands import Pass, passes, union
 from cloud_removal_plugin.errors import InputError
 from cloud_removal_plugin.observation import Observation
-from cloud_removal_plugin.raster.radiometry import Radiometry
+from cloud_removal_plugin.raster.dates import date_of
+from cloud_removal_plugin.raster.info import describe
+from cloud_removal_plugin.raster.radiometry import Radiometry, recognise
 from tests.engine.test_series import done, read
 
 ROLES = ("coastal", "blue", "green", "red", "rededge1", "nir", "nir08", "swir16")
@@ -109,6 +111,28 @@ def test_other_dates_with_fewer_bands_help_a_single_date(season, tmp_path, do) -
     job = Job("detect", images[2], str(tmp_path / "classes.tif"), other_dates=others, method="auto")
     do(job)
     assert (read(tmp_path / "classes.tif")[0][clouds[2]] == 1).mean() > 0.95
+
+
+def test_what_is_made_of_a_product_is_still_read_as_that_product(season, write_image, tmp_path, do) -> None:
+    """B05 is near infrared in HLS L30 and red edge in S30; 'restored_20240501.tif' tells neither."""
+    sets = [("coastal", "blue", "green", "red", "nir08", "swir16")] * 3
+    images, masks, _, _ = season(sets)
+    granules = []
+    for number, path in enumerate(images):
+        name = f"HLS.L30.T32UPU.{DAYS[number]:%Y%j}T103000.v2.0.tif"
+        granules.append(str(write_image(read(path).astype(np.int16), name)))
+        with rasterio.open(granules[-1], "r+") as file:
+            file.descriptions = ("B01", "B02", "B03", "B04", "B05", "B06")
+    done(granules, tmp_path, masks)
+    done(granules, tmp_path, masks, target="composite", output=str(tmp_path / "made"))
+    do(Job("restore", granules[0], str(tmp_path / "out.tif"), cloud_mask=masks[0], method="inpainting"))
+    made = [restored(tmp_path, 0), next((tmp_path / "made").glob("composite*.tif")), tmp_path / "out.tif"]
+    for path in made:
+        info = describe(str(path))
+        found = recognise(info)
+        assert (found.sensor, found.bands) == ("hls", sets[0]), path
+        assert found.scale == 1e-4
+    assert date_of(describe(str(made[2]))) == DAYS[0]
 
 
 def test_dates_between_have_the_bands_of_the_first_raster(season, tmp_path) -> None:
