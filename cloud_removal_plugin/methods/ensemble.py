@@ -1,8 +1,8 @@
 """The scene ensemble: what a scene's own clear pixels teach, stacked on simulated gaps.
 
 Members: Gaussian over the best dates (with local correction in ``fast``), three tiny networks (``auto``), linear
-interpolation, inpainting; weights that sum to one per band; one membrane on the stacked residual; sigma from the
-same simulated gaps.
+interpolation, inpainting; weights that sum to one per band; what the stack leaves at clear pixels carried into the
+gap, by kriging in small regions and a membrane in others; sigma from the same simulated gaps.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from .evidence import Evidence, gather
 from .folds import lattice_step, simulate
 from .frame import Frame, Plan, make_plan, ring
 from .inpainting import Inpainting, distance
+from .kriging import krige, teachers
 from .less_seen import LEAST_GROWTH, LESS_SEEN, growth_in_gap
 from .local_correction import component_head, leading_components
-from .members import MARGIN, JointNetworks, SceneModel, WindowEstimator
+from .members import JointNetworks, SceneModel, WindowEstimator
 from .membrane import spread
 from .protocol import Fitted, Needs, Report
 from .sampling import draw_sample
@@ -42,6 +43,7 @@ from .trial import (
     run_trial,
     train_networks,
 )
+from .value_range import limits
 
 MEMBERS = {
     "auto": ("gaussian", "networks", "interpolation", "inpainting"),
@@ -54,7 +56,6 @@ LOCAL = ("auto", "fast")
 LEAST_FOR_NETWORKS = 200
 CHUNK = 8_192
 """Pixels finished at a time, so that they stay in the cache."""
-FEW_CLEAR = 2_500
 DOUBTFUL = 0.1
 """Mean doubt over the gap from which the error is widened."""
 
@@ -94,23 +95,19 @@ class FittedEnsemble:
         model = self.model
         frame = Frame(obs, model.plan)
         out, sigma = np.empty((2, model.plan.bands, *frame.shape), np.float32)  # nobody looks beside the gap
-        rim = ring(frame.gap, frame.clear)
         if not frame.gap.any():
             return Restoration(out, sigma)
+        rim = ring(frame.gap, frame.clear)
+        known = rim | teachers(frame.gap, frame.clear) if model.kriged else rim
         variables = len(model.gaussian.mean)
-        inside = arranged(frame, np.flatnonzero(frame.gap), model.plan, variables)
-        edge = arranged(frame, np.flatnonzero(rim), model.plan, variables)
+        inside, edge = (arranged(frame, np.flatnonzero(mask), model.plan, variables) for mask in (frame.gap, known))
         members_at = WindowEstimator(frame, model, (inside, edge), pool)
-        planes = np.zeros((len(self.basis) + 1, frame.size), np.float32)
-        if len(edge):
-            truth = np.take(frame.target, edge, axis=1)
-            planes[:-1, edge] = self.basis @ (truth - self._stacked(members_at(1)[1]))
-            planes[-1, edge] = truth.mean(axis=0)
-        else:
-            planes[-1] = model.mean.mean()
-        if len(edge):
-            planes = spread(planes.reshape(-1, *frame.shape), rim, pool).reshape(planes.shape)
+        taught, at_clear = members_at(1)
+        rest = np.take(frame.target, edge, axis=1) - self._stacked(at_clear)
+        laplace, corrections = self._continued(frame, rim, edge, rest, pool)
         found, members = members_at(0)
+        if model.kriged:
+            kriged = krige(_places(edge, frame), rest, taught.extra, _places(inside, frame), found.extra, pool=pool)
         far = distance(frame.clear).ravel()
         flat_out, flat_sigma = out.reshape(len(out), -1), sigma.reshape(len(out), -1)
 
@@ -118,19 +115,32 @@ class FittedEnsemble:
             part = slice(start, start + CHUNK)
             pixels = inside[part]
             chosen = {name: values[:, part] for name, values in members.items()}
-            continued = np.take(planes, pixels, axis=1)
-            correction = self.basis.T @ continued[:-1]
+            correction = kriged[:, part] if model.kriged else self.basis.T @ np.take(corrections, pixels, axis=1)
             result = self._stacked(chosen) + correction
             np.clip(result, model.low[:, None], model.high[:, None], out=result)
             flat_out[:, pixels] = result
             if self.sigma is not None:
-                features = sigma_features(chosen, result, correction, found.at(part), continued[-1], far[pixels])
+                features = sigma_features(chosen, result, correction, found.at(part), laplace[pixels], far[pixels])
                 flat_sigma[:, pixels] = self._deviation(features, far[pixels], found.log_deviation[:, part])
             else:
                 flat_sigma[:, pixels] = np.nan
 
         on_cores(finish, range(0, len(inside), CHUNK), pool)
         return Restoration(out, sigma)
+
+    def _continued(
+        self, frame: Frame, rim: np.ndarray, edge: np.ndarray, rest: np.ndarray, pool: Executor | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Continued from the rim (H, W): mean reflectance (H * W,) and, unless kriged, the rest's axes (K, H * W)."""
+        axes = np.zeros((0, len(rest)), np.float32) if self.model.kriged else self.basis
+        planes = np.zeros((len(axes) + 1, frame.size), np.float32)
+        if not len(edge):
+            planes[-1] = self.model.mean.mean()
+            return planes[-1], planes[:-1]
+        planes[:-1, edge] = axes @ rest
+        planes[-1, edge] = np.take(frame.target, edge, axis=1).mean(axis=0)
+        planes = spread(planes.reshape(-1, *frame.shape), rim, pool).reshape(planes.shape)
+        return planes[-1], planes[:-1]
 
     def _deviation(self, features: list[np.ndarray], far: np.ndarray, known: np.ndarray) -> np.ndarray:
         """Standard deviations (C, n), widened where no simulated gap reaches; ``known``: the Gaussian's, its log."""
@@ -246,19 +256,21 @@ class SceneEnsemble:
         with_networks = "networks" in names and clear >= LEAST_FOR_NETWORKS and len(plan.sizes) > 1
         if "networks" in names and not with_networks:
             names = tuple(n for n in names if n != "networks") or ("gaussian",)
-        local, small = self.name in LOCAL, sum(frame.size for frame in frames) <= SMALL
-        leading = leading_components(small=small, networks=with_networks) if local else None
+        kriged = small = sum(frame.size for frame in frames) <= SMALL
+        if kriged and len(names) > 1:
+            names = tuple(n for n in names if n != "inpainting")  # kriging carries the rim into the gap by itself
+        leading = leading_components(small=small, networks=with_networks) if self.name in LOCAL else None
         progress(0.05, "Fitting the Gaussian")
         sample = draw_sample(frames, folds, step, plan, np.random.default_rng([*seed, 21]))
         whole, models = fit_gaussians(sample, plan, pool)
         progress(0.4, "Simulating gaps")
-        parts = fold_parts(frames, folds, step)
-        estimate_parts(parts, frames, models, plan, step, leading=leading, fill=with_networks, pool=pool)
+        parts = fold_parts(frames, folds, step, kriged=kriged)
+        estimate_parts(parts, frames, models, plan, step, leading=leading, kriged=kriged, fill=with_networks, pool=pool)
         low, high, mean = limits(frames, len(plan.days), step)
         model = SceneModel(
             plan,
             whole,
-            Head(*component_head(whole)) if local else None,
+            Head(*component_head(whole)) if kriged or leading is not None else None,
             (),
             np.zeros((0, plan.bands), np.float32),
             np.zeros(plan.bands, np.float32),
@@ -266,7 +278,8 @@ class SceneEnsemble:
             high,
             mean,
             np.sqrt(np.diag(whole.cov)[-plan.bands :]).astype(np.float32),
-            leading=leading or 0,
+            leading=leading,
+            kriged=kriged,
         )
         if with_networks:
             progress(0.5, "Training the networks")
@@ -274,11 +287,12 @@ class SceneEnsemble:
             networks, guard = train_networks(parts, frames, folds, whole, plan, axis, step, seed, pool, progress.check)
             known = len(whole.mean)
             joint = JointNetworks(networks, known)
-            head = joint.head.with_below(model.local) if local else joint.head
+            head = joint.head.with_below(model.looked_at) if model.looked_at else joint.head
             model = replace(model, networks=networks, axis=axis, guard=guard, joint=joint, network_head=head)
         progress(0.8, "Weighing the members")
         every = ("gaussian", *(("networks",) if with_networks else ()), "interpolation", "inpainting")
-        trial = run_trial(parts, frames, every, (low, high, mean), step, np.random.default_rng([*seed, 31]), pool)
+        rng = np.random.default_rng([*seed, 31])
+        trial = run_trial(parts, frames, every, (low, high, mean), step, rng, pool, kriged=kriged)
         fitted = self._weigh(trial, model, names)
         growth = growth_in_gap(frames, plan, whole, fitted.sigma, step) if fitted.sigma else 1.0
         if growth >= LEAST_GROWTH:
@@ -318,8 +332,12 @@ class SceneEnsemble:
 def _trial_features(trial: Trial, result: np.ndarray, correction: np.ndarray) -> list[np.ndarray]:
     """Features of the error model in the simulated gaps, as :func:`sigma_features` makes them."""
     members = {name: trial.values[i] - trial.corrections[i] for i, name in enumerate(trial.names)}
-    laplace = trial.values[trial.names.index("inpainting")].mean(axis=0)
-    return sigma_features(members, result, correction, trial, laplace, trial.far)
+    return sigma_features(members, result, correction, trial, trial.laplace, trial.far)
+
+
+def _places(pixels: np.ndarray, frame: Frame) -> np.ndarray:
+    """Rows and columns (2, n) of flat indices."""
+    return np.stack(np.divmod(pixels, frame.shape[1]))
 
 
 def _with_doubt(
@@ -366,29 +384,3 @@ class Progress:
         """Raises Cancelled if asked to stop."""
         if self.cancelled is not None and self.cancelled():
             raise Cancelled
-
-
-def limits(frames: Sequence[Frame], dates: int, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Range (C,), widened by 30 %, and mean (C,) of the target's clear pixels.
-
-    Few clear pixels say little about the range; other dates widen it then.
-    """
-    spectra = _spectra([(frame.target, frame.clear.ravel()) for frame in frames], frames, step)
-    low, high, mean = spectra.min(axis=1), spectra.max(axis=1), spectra.mean(axis=1)
-    if dates and spectra.shape[1] * step**2 < FEW_CLEAR:
-        other = _spectra([(f.blocks[d], f.seen[d]) for d in range(dates) for f in frames], frames * dates, step)
-        if other.shape[1]:
-            low = np.minimum(low, np.quantile(other, 0.002, axis=1))
-            high = np.maximum(high, np.quantile(other, 0.998, axis=1))
-    margin = MARGIN * (high - low)
-    return (low - margin).astype(np.float32), (high + margin).astype(np.float32), mean
-
-
-def _spectra(images: list[tuple[np.ndarray, np.ndarray]], frames: Sequence[Frame], step: int) -> np.ndarray:
-    """Spectra (C, n) of the lattice pixels of images (C, H * W) where their masks (H * W,) are set."""
-    out = []
-    for (image, mask), frame in zip(images, frames, strict=True):
-        lattice = np.zeros(frame.shape, bool)
-        lattice[::step, ::step] = mask.reshape(frame.shape)[::step, ::step]
-        out.append(np.take(image, np.flatnonzero(lattice), axis=1))
-    return np.concatenate(out, axis=1)

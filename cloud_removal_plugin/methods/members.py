@@ -19,8 +19,6 @@ from .networks import Network
 
 THIN = 2
 """The local correction learns on every second clear pixel in both directions."""
-MARGIN = 0.3
-"""Members are clipped to the clear range of a band, widened by this share of it."""
 
 
 @dataclass(frozen=True)
@@ -30,19 +28,20 @@ class SceneModel:
     Attributes:
         plan: dates, bands, radar.
         gaussian: the joint model.
-        local: head of the local correction's components, or None without local correction.
+        looked_at: head of the components that the local correction and kriging look at, None without either.
         networks: trained networks, empty without.
         axis: spectral axes of the context.
         guard: float32 (C,), the networks may leave the Gaussian by no more.
         low, high: float32 (C,), range of every member.
         mean, spread: float32 (C,), the target's mean, from which inpainting starts, and standard deviation.
-        joint: the networks as one. network_head: their first layers, with the local correction's components below.
-        leading: components that the local correction squares and multiplies.
+        joint: the networks as one. network_head: their first layers, with ``looked_at`` below.
+        leading: components that the local correction squares and multiplies, None without local correction.
+        kriged: what the members leave is carried into gaps by kriging, not by a membrane.
     """
 
     plan: Plan
     gaussian: BlockGaussian
-    local: Head | None
+    looked_at: Head | None
     networks: tuple[Network, ...]
     axis: np.ndarray
     guard: np.ndarray
@@ -52,7 +51,8 @@ class SceneModel:
     spread: np.ndarray
     joint: JointNetworks | None = None
     network_head: Head | None = None
-    leading: int = 0
+    leading: int | None = None
+    kriged: bool = False
 
 
 class JointNetworks:
@@ -119,7 +119,7 @@ class WindowEstimator:
             together = context(frame, model.plan, model.axis, np.concatenate(lists), pool)
             stops = np.cumsum([len(part) for part in lists])
             self.around = np.split(together, stops[:-1], axis=1)
-        if model.local is not None:
+        if model.leading is not None:
             self.ridge = self._taught()
         self.lists = lists
 
@@ -127,22 +127,22 @@ class WindowEstimator:
         """The local correction learned on the window's clear pixels."""
         frame, model = self.frame, self.model
         teachers = arranged(frame, teaching_pixels(frame.gap, frame.clear, THIN), model.plan, len(model.gaussian.mean))
-        found = teach(frame, teachers, model.gaussian, model.plan, model.local, self.pool)
+        found = teach(frame, teachers, model.gaussian, model.plan, model.looked_at, self.pool)
         return local_ridge(frame, teachers, found, 1 / THIN**2, model.leading, self.pool)
 
     def __call__(self, number: int) -> tuple[Estimates, dict[str, np.ndarray]]:
-        """Estimates of one list, and float32 (C, n) by member before any membrane."""
+        """Estimates of one list, ``extra`` holding components, and float32 (C, n) by member before any membrane."""
         frame, model, pixels = self.frame, self.model, self.lists[number]
         plan, width = model.plan, self.frame.shape[1]
         if model.joint is not None:
             found, components = self._with_networks(pixels, self.around[number])
             members = {"interpolation": found.interp, "gaussian": found.gauss, "networks": found.extra}
+            found.extra = components
         else:
-            found = evaluate(frame, pixels, model.gaussian, plan, head=model.local, pool=self.pool)
-            components = found.extra
+            found = evaluate(frame, pixels, model.gaussian, plan, head=model.looked_at, pool=self.pool)
             members = {"interpolation": found.interp, "gaussian": found.gauss}
         if self.ridge is not None:
-            corrected = self.ridge.predict(pixels // width, pixels % width, components, self.pool)
+            corrected = self.ridge.predict(pixels // width, pixels % width, found.extra, self.pool)
             corrected += found.gauss
             members["gaussian"] = corrected
         for values in members.values():
@@ -150,7 +150,7 @@ class WindowEstimator:
         return found, members
 
     def _with_networks(self, pixels: np.ndarray, around: np.ndarray) -> tuple[Estimates, np.ndarray]:
-        """Gaussian, networks and the local correction's components (K, n) in one pass."""
+        """Gaussian, networks and components (K, n) in one pass."""
         model = self.model
         hidden_units = len(model.joint.head.constant)
         components = np.empty((len(model.network_head.constant) - hidden_units, len(pixels)), np.float32)

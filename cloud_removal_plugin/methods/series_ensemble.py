@@ -20,7 +20,6 @@ from .ensemble import LOCAL, MEMBERS, Progress, least_clear
 from .frame import make_plan as make_single_plan
 from .inpainting import Inpainting
 from .local_correction import TILE, leading_components
-from .members import MARGIN
 from .networks import Network
 from .protocol import Fitted, Report
 from .series_block import BlockFrame, BlockPlan, block_dates, make_plan
@@ -38,6 +37,8 @@ from .series_trial import (
 from .series_window import Block, DateModel, error_features
 from .sigma import fit_sigma, overall
 from .stack import stack_weights, told
+from .trial import SMALL
+from .value_range import MARGIN
 
 HALO = TILE
 """Tiles of the local correction that touch a window lie within this; farther rims hardly matter inside."""
@@ -166,7 +167,8 @@ class SeriesEnsemble:
         names = MEMBERS[self.name]
         # many dates: each has to be cheap, also where the region is small
         leading = leading_components(small=False, networks="networks" in names) if self.name in LOCAL else None
-        block = Block(None, {}, np.zeros((0, plan.bands), np.float32), leading)  # type: ignore[arg-type]
+        kriged = sum(frame.size for frame in frames) <= SMALL
+        block = Block(None, {}, np.zeros((0, plan.bands), np.float32), leading, kriged)  # type: ignore[arg-type]
         if sample.values.shape[1] < 60:
             return block, {}
         whole, models = fit_models(sample, plan, pool)
@@ -174,7 +176,7 @@ class SeriesEnsemble:
         progress.check()
         if not models:
             return block, {}
-        parts = simulated_parts(frames, folds, models, step, leading, pool)
+        parts = simulated_parts(frames, folds, models, step, leading, pool, kriged=kriged)
         networks, guard = [], None
         rows = sorted({part.date for part in parts})
         if "networks" in names and len(rows) == len(plan.restored):
@@ -187,7 +189,7 @@ class SeriesEnsemble:
             mine = [part for part in parts if part.date == date]
             own = tuple(net[date] for net in networks)
             model, rmse = self._date_model(
-                mine, frames, place, own, None if guard is None else guard[date], step, (*seed, date), pool
+                mine, frames, place, own, None if guard is None else guard[date], step, (*seed, date), pool, kriged
             )
             block.models[place] = model
             if rmse is not None:
@@ -196,7 +198,7 @@ class SeriesEnsemble:
 
     def _date_model(
         self, parts: list[Part], frames: Sequence[BlockFrame], place: int, networks: tuple[Network, ...],
-        guard: np.ndarray | None, step: int, seed: tuple[int, ...], pool: Executor | None,
+        guard: np.ndarray | None, step: int, seed: tuple[int, ...], pool: Executor | None, kriged: bool,
     ) -> tuple[DateModel, float | None]:  # fmt: skip
         """Weights, sigma and expected error of one date."""
         low, high = limits(frames, place, step)
@@ -211,7 +213,8 @@ class SeriesEnsemble:
         )
         weights = stack_weights(errors, names).astype(np.float32)
         model = DateModel(names, weights, np.eye(len(low), dtype=np.float32), low, high, None, networks, guard)
-        judged, model.basis = judge(parts, model.stacked, (low, high), step, np.random.default_rng([*seed, 31]), pool)
+        rng = np.random.default_rng([*seed, 31])
+        judged, model.basis = judge(parts, model.stacked, (low, high), step, rng, pool, kriged=kriged)
         error = judged.result - judged.truth
         if error.shape[1] < 50:
             return model, None

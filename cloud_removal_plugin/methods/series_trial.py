@@ -18,6 +18,7 @@ from .folds import simulate
 from .frame import ring
 from .inpainting import distance
 from .interpolation import after_share, ages, neighbours
+from .kriging import krige, teachers
 from .local_correction import LocalRidge
 from .membrane import spread
 from .patterns import groups
@@ -39,7 +40,8 @@ class Part:
     Attributes:
         frame, number, date: which frame, gap, restored date (position in ``plan.restored``).
         hidden, known, rim: bool lattices (h, w).
-        found: at the gap's pixels, then the rim's; the first ``core`` are the gap.
+        found: at the gap's pixels up to ``core``, its rim's up to ``edge``, and at others that teach kriging.
+        places: int (2, n), rows and columns of these pixels on the lattice.
         members: float32 (C, n) by name. truth: float32 (C, n). surroundings: (J, n).
         change (C, n), age (2, n): of the interpolation.
     """
@@ -51,7 +53,9 @@ class Part:
     known: np.ndarray
     rim: np.ndarray
     core: int
+    edge: int
     found: DateEstimates
+    places: np.ndarray
     truth: np.ndarray
     members: dict[str, np.ndarray] = field(default_factory=dict)
     surroundings: np.ndarray | None = None
@@ -90,30 +94,35 @@ def simulated_parts(
     step: int,
     leading: int | None,
     pool: Executor | None,
+    *,
+    kriged: bool = False,
 ) -> list[Part]:
     """Gaussian and interpolation in every simulated gap of every restored date.
 
-    ``leading``: components that the local correction squares and multiplies; without it where None.
+    ``leading``: components that the local correction squares and multiplies; without it where None. ``kriged``: look
+    at what kriging learns from as well.
     """
     parts = []
     plan = models[0].plan
     for index, (frame, fold) in enumerate(zip(frames, folds, strict=True)):
         width = frame.shape[1]
         for number, model in enumerate(models):
-            masks = [_masks(frame, fold, number, place, step) for place in plan.restored]
+            masks = [_masks(frame, fold, number, place, step, kriged) for place in plan.restored]
             lists = [[flat_places(mask, step, width) for mask in each[1:]] for each in masks]
             wanted = [np.unique(np.concatenate(each)) for each in lists]
             found = estimate(frame, model, wanted, pool)
             for date, (place, each, pixels) in enumerate(zip(plan.restored, masks, lists, strict=True)):
-                core, rim, teachers = (np.searchsorted(wanted[date], part) for part in pixels)
+                core, rim, beyond, teaching = (np.searchsorted(wanted[date], part) for part in pixels)
                 if not len(core):
                     continue
-                both = found[date].at(np.concatenate((core, rim)))
+                both = found[date].at(np.concatenate((core, rim, beyond)))
                 truth = np.take(frame.blocks[place], both.pixels, axis=1)
-                part = Part(index, number, date, each[1], each[0], each[2], len(core), both, truth)
+                places = np.stack(np.divmod(both.pixels, width)) // step
+                edge = len(core) + len(rim)
+                part = Part(index, number, date, each[1], each[0], each[2], len(core), edge, both, places, truth)
                 gauss = both.gauss
-                if leading is not None and len(teachers):
-                    taught = found[date].at(teachers)
+                if leading is not None and len(teaching):
+                    taught = found[date].at(teaching)
                     density = 1 / (step * (THIN if step == 1 else 1)) ** 2
                     ridge = taught_ridge(frame, place, taught, density, leading)
                     gauss = gauss + corrected(ridge, frame, both)
@@ -124,16 +133,20 @@ def simulated_parts(
 
 
 def _masks(
-    frame: BlockFrame, fold: np.ndarray, number: int, place: int, step: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Lattices of one date: what stays known, the simulated gap, its rim, and the clear pixels that teach."""
+    frame: BlockFrame, fold: np.ndarray, number: int, place: int, step: int, kriged: bool
+) -> tuple[np.ndarray, ...]:
+    """Lattices of one date: what stays known, the simulated gap, its rim, and the clear pixels that teach: kriging
+    beyond the rim, and the local correction.
+    """
     clear = frame.seen[place].reshape(frame.shape)[::step, ::step]
     hidden = (fold == number) & clear
     known = clear & ~hidden
     teach = np.zeros_like(known)
     thin = THIN if step == 1 else 1
     teach[::thin, ::thin] = known[::thin, ::thin]
-    return known, hidden, ring(hidden, known), teach
+    rim = ring(hidden, known)
+    beyond = teachers(hidden, known) & ~rim if kriged else np.zeros_like(rim)
+    return known, hidden, rim, beyond, teach
 
 
 def taught_ridge(frame: BlockFrame, place: int, taught: DateEstimates, density: float, leading: int) -> LocalRidge:
@@ -206,7 +219,7 @@ def surroundings(
 
 @dataclass
 class Judged:
-    """The stacked members of one date in its simulated gaps, membrane included.
+    """The stacked members of one date in its simulated gaps, membrane or kriging included.
 
     Attributes:
         members: float32 (C, n) by name, before the membrane. result, correction, truth: (C, n).
@@ -232,8 +245,10 @@ def judge(
     step: int,
     rng: np.random.Generator,
     pool: Executor | None,
+    *,
+    kriged: bool = False,
 ) -> tuple[Judged, np.ndarray]:
-    """Continues the rim's residual of the stacked members into the simulated gaps of one date.
+    """Continues the residual of the stacked members at clear pixels into the simulated gaps of one date.
 
     Args:
         parts: of one date. stacked: weighs members. limits: low and high (C,) of every estimate.
@@ -244,20 +259,27 @@ def judge(
     low, high = (limit[:, None] for limit in limits)
     total = sum(part.core for part in parts)
     base = [stacked({k: np.clip(v, low, high) for k, v in part.members.items()}) for part in parts]
-    rims = [(part.truth - b)[:, part.core :] for part, b in zip(parts, base, strict=True)]
+    rims = [(part.truth - b)[:, part.core : part.edge] for part, b in zip(parts, base, strict=True)]
     joined = np.concatenate(rims, axis=1)
     basis = principal(joined) if joined.shape[1] else np.eye(len(low), dtype=np.float32)
     columns = []
     for part, values, rim in zip(parts, base, rims, strict=True):
         keep = np.sort(rng.permutation(part.core)[: int(np.ceil(JUDGED * part.core / max(total, JUDGED)))])
-        planes = np.zeros((len(basis) + 1, *part.hidden.shape), np.float32)
         inside = np.repeat(part.truth.mean(), len(keep)).astype(np.float32)[None]
         correction = np.zeros((len(values), len(keep)), np.float32)
         if rim.shape[1]:
-            planes[:-1, part.rim] = basis @ rim
-            planes[-1, part.rim] = part.truth[:, part.core :].mean(axis=0)
+            axes = basis[:0] if kriged else basis
+            planes = np.zeros((len(axes) + 1, *part.hidden.shape), np.float32)
+            planes[:-1, part.rim] = axes @ rim
+            planes[-1, part.rim] = part.truth[:, part.core : part.edge].mean(axis=0)
             inside = spread(planes, part.rim, pool)[:, part.hidden][:, keep]
-            correction = basis.T @ inside[:-1]
+            correction = axes.T @ inside[:-1]
+        if kriged:
+            known, alike = slice(part.core, None), part.found.components
+            correction = krige(
+                part.places[:, known], (part.truth - values)[:, known], alike[:, known], part.places[:, keep],
+                alike[:, keep], step, pool,
+            )  # fmt: skip
         far = distance(part.known)[part.hidden][keep] * step
         columns.append(
             (

@@ -12,6 +12,7 @@ from ..observation import Observation, Restoration
 from .ensemble import sigma_features
 from .frame import ring
 from .inpainting import distance
+from .kriging import krige, teachers
 from .members import teaching_pixels
 from .membrane import spread
 from .networks import Network
@@ -52,12 +53,14 @@ class Block:
     """A fitted block: its Gaussian, its dates' own models, the spectral axes of the context.
 
     ``leading``: components that the local correction squares and multiplies, None without local correction.
+    ``kriged``: what the members leave is carried into gaps by kriging, not by a membrane.
     """
 
     gaussian: SeriesGaussian
     models: dict[int, DateModel]
     axis: np.ndarray
     leading: int | None
+    kriged: bool = False
 
     def restore(
         self, obs: Observation, dates: Sequence[int], pool: Executor | None
@@ -86,7 +89,7 @@ class Block:
         self, frame: BlockFrame, lists: dict[int, tuple[np.ndarray, ...]], wanted: Sequence[np.ndarray],
         pool: Executor | None,
     ) -> Corrections | None:  # fmt: skip
-        """What the networks look at beside the filled dates, at gap and rim of each date; None without networks."""
+        """What the networks look at beside the filled dates, at gap and edge of each date; None without networks."""
         plan = self.gaussian.plan
         if not all(self.models[place].networks for place in lists):
             return None
@@ -100,36 +103,39 @@ class Block:
         return Corrections(networks, self.gaussian, beside, slots_of(wanted, pixels))
 
     def _lists(self, frame: BlockFrame, place: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Flat indices of one date: gap, rim, clear pixels that teach the local correction."""
+        """Flat indices of one date: gap, edge (rim and what teaches kriging), what teaches the local correction."""
         gap = frame.gap[place].reshape(frame.shape)
         clear = frame.seen[place].reshape(frame.shape) & ~gap
-        teachers = (
+        teaching = (
             teaching_pixels(gap, clear, THIN) if self.leading is not None and gap.any() else np.zeros(0, np.int64)
         )
-        return np.flatnonzero(gap), np.flatnonzero(ring(gap, clear)), teachers
+        edge = ring(gap, clear)
+        if self.kriged:
+            edge |= teachers(gap, clear)
+        return np.flatnonzero(gap), np.flatnonzero(edge), teaching
 
     def _date(
         self, frame: BlockFrame, place: int, lists: tuple[np.ndarray, np.ndarray, np.ndarray], found: DateEstimates,
         networks: np.ndarray | None,
     ) -> Restoration:  # fmt: skip
-        """One date of one window; ``networks`` (C, n) is their correction at gap and rim."""
+        """One date of one window; ``networks`` (C, n) is their correction at gap and edge."""
         plan, model = self.gaussian.plan, self.models[place]
-        inside, edge, teachers = lists
+        inside, edge, teaching = lists
         core = len(inside)
         both = found.at(np.searchsorted(found.pixels, np.concatenate((inside, edge))))
-        members, change, age = self._members(frame, place, both, found, teachers, networks)
+        members, change, age = self._members(frame, place, both, found, teaching, networks)
         stacked = model.stacked(members)
-        planes, laplace = self._continued(frame, place, model, stacked[:, core:], edge)
-        correction = model.basis.T @ planes[:, inside]
+        clear = (frame.seen[place] & ~frame.gap[place]).reshape(frame.shape)
+        rest = np.take(frame.blocks[place], edge, axis=1) - stacked[:, core:]
+        correction, laplace = self._continued(frame, place, clear, rest, lists, both)
         result = np.clip(stacked[:, :core] + correction, model.low[:, None], model.high[:, None])
         shape = (plan.bands, *frame.shape)
         out = np.full((plan.bands, frame.size), np.nan, np.float32)
         out[:, inside] = result
         sigma = np.full_like(out, np.nan)
         if model.sigma is not None and core:
-            clear = (frame.seen[place] & ~frame.gap[place]).reshape(frame.shape)
             judged = Judged(
-                {}, result, correction, result, inside, distance(clear).ravel()[inside], laplace[inside],
+                {}, result, correction, result, inside, distance(clear).ravel()[inside], laplace,
                 change[:, :core], both.log_deviation[:, :core], age[:, :core],
             )  # fmt: skip
             features = error_features({name: values[:, :core] for name, values in members.items()}, judged)
@@ -137,15 +143,15 @@ class Block:
         return Restoration(out.reshape(shape), sigma.reshape(shape))
 
     def _members(
-        self, frame: BlockFrame, place: int, both: DateEstimates, found: DateEstimates, teachers: np.ndarray,
+        self, frame: BlockFrame, place: int, both: DateEstimates, found: DateEstimates, teaching: np.ndarray,
         networks: np.ndarray | None,
     ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:  # fmt: skip
-        """Members (C, n) by name, the interpolation's change (C, n) and ages (2, n), at gap and rim."""
+        """Members (C, n) by name, the interpolation's change (C, n) and ages (2, n), at gap and edge."""
         plan, model = self.gaussian.plan, self.models[place]
         values, change, age = interpolated(frame, plan, place, both)
         members = {"gaussian": both.gauss, "interpolation": values}
-        if self.leading is not None and len(teachers):
-            taught = found.at(np.searchsorted(found.pixels, teachers))
+        if self.leading is not None and len(teaching):
+            taught = found.at(np.searchsorted(found.pixels, teaching))
             ridge = taught_ridge(frame, place, taught, 1 / THIN**2, self.leading)
             members["gaussian"] = both.gauss + corrected(ridge, frame, both)
         if networks is not None:
@@ -155,20 +161,26 @@ class Block:
         return members, change, age
 
     def _continued(
-        self, frame: BlockFrame, place: int, model: DateModel, stacked: np.ndarray, edge: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Residual at the rim continued into the gap (K, H * W), and the rim's mean reflectance (H * W,)."""
-        planes = np.zeros((len(model.basis) + 1, frame.size), np.float32)
-        if len(edge):
-            truth = np.take(frame.blocks[place], edge, axis=1)
-            planes[:-1, edge] = model.basis @ (truth - stacked)
-            planes[-1, edge] = truth.mean(axis=0)
-            rim = np.zeros(frame.size, bool)
-            rim[edge] = True
-            planes = spread(planes.reshape(-1, *frame.shape), rim.reshape(frame.shape)).reshape(planes.shape)
-        else:
-            planes[-1] = (model.low + model.high).mean() / 2
-        return planes[:-1], planes[-1]
+        self, frame: BlockFrame, place: int, clear: np.ndarray, rest: np.ndarray,
+        lists: tuple[np.ndarray, np.ndarray, np.ndarray], both: DateEstimates,
+    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        """What the stack leaves at the edge, ``rest``, carried into the gap (C, n); the rim's mean reflectance (n,)."""
+        model, (inside, edge, _) = self.models[place], lists
+        if not len(edge):
+            level = np.full(len(inside), (model.low + model.high).mean() / 2, np.float32)
+            return np.zeros((len(rest), len(inside)), np.float32), level
+        axes = model.basis[:0] if self.kriged else model.basis
+        planes = np.zeros((len(axes) + 1, frame.size), np.float32)
+        planes[:-1, edge] = axes @ rest
+        planes[-1, edge] = np.take(frame.blocks[place], edge, axis=1).mean(axis=0)
+        rim = ring(frame.gap[place].reshape(frame.shape), clear)
+        planes = spread(planes.reshape(-1, *frame.shape), rim).reshape(planes.shape)[:, inside]
+        if not self.kriged:
+            return axes.T @ planes[:-1], planes[-1]
+        core, width = len(inside), frame.shape[1]
+        places = np.stack(np.divmod(both.pixels, width))
+        alike = both.components
+        return krige(places[:, core:], rest, alike[:, core:], places[:, :core], alike[:, :core]), planes[-1]
 
 
 def error_features(members: dict[str, np.ndarray], judged: Judged) -> list[np.ndarray]:

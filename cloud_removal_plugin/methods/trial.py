@@ -14,6 +14,7 @@ from .estimate import Estimates, Head, evaluate, teach
 from .frame import Frame, Plan, ring
 from .gaussian import NOISES, ROUNDS, START_NOISE, BlockGaussian, fit_gaussian
 from .inpainting import distance
+from .kriging import krige, teachers
 from .local_correction import component_head
 from .members import local_ridge, network_rest
 from .membrane import harmonic
@@ -41,8 +42,9 @@ class FoldPart:
 
     Attributes:
         frame, number: where, and which gap.
-        hidden: bool lattice (h, w), the simulated gap. known: lattice of what stays clear.
-        pixels: flat indices in the frame of gap then rim; the first ``core`` are the gap.
+        hidden: bool lattice (h, w), the simulated gap. known: lattice of what stays clear. rim: lattice.
+        places: int (2, n), rows and columns on the lattice: the gap up to ``core``, its rim up to ``edge``, others
+            that teach kriging. pixels: (n,), their flat indices in the frame.
         estimates: at these pixels.
         members: float32 (C, n) by name, at these pixels.
         surroundings: context (J, n), empty without networks.
@@ -53,8 +55,10 @@ class FoldPart:
     hidden: np.ndarray
     known: np.ndarray
     rim: np.ndarray
+    places: np.ndarray
     pixels: np.ndarray
     core: int
+    edge: int
     estimates: Estimates | None = None
     members: dict[str, np.ndarray] = field(default_factory=dict)
     surroundings: np.ndarray | None = None
@@ -97,8 +101,10 @@ def _score(model: BlockGaussian, sample: Sample, rows: np.ndarray) -> float:
     return total
 
 
-def fold_parts(frames: Sequence[Frame], folds: Sequence[np.ndarray], step: int) -> list[FoldPart]:
-    """The simulated gaps of every frame with their rims."""
+def fold_parts(
+    frames: Sequence[Frame], folds: Sequence[np.ndarray], step: int, *, kriged: bool = False
+) -> list[FoldPart]:
+    """The simulated gaps of every frame with their rims, and with what kriging learns from."""
     parts = []
     for index, (frame, fold) in enumerate(zip(frames, folds, strict=True)):
         clear = frame.clear[::step, ::step]
@@ -108,9 +114,11 @@ def fold_parts(frames: Sequence[Frame], folds: Sequence[np.ndarray], step: int) 
                 continue
             known = clear & ~hidden
             rim = ring(hidden, known)
-            places = np.concatenate((np.argwhere(hidden), np.argwhere(rim)))
-            pixels = places[:, 0] * step * frame.shape[1] + places[:, 1] * step
-            parts.append(FoldPart(index, number, hidden, known, rim, pixels, int(hidden.sum())))
+            beyond = teachers(hidden, known) & ~rim if kriged else np.zeros_like(rim)
+            places = np.concatenate([np.nonzero(part) for part in (hidden, rim, beyond)], axis=1)
+            pixels = places[0] * step * frame.shape[1] + places[1] * step
+            core = int(hidden.sum())
+            parts.append(FoldPart(index, number, hidden, known, rim, places, pixels, core, core + int(rim.sum())))
     return parts
 
 
@@ -122,6 +130,7 @@ def estimate_parts(
     step: int,
     *,
     leading: int | None,
+    kriged: bool,
     fill: bool,
     pool: Executor | None,
 ) -> None:
@@ -129,18 +138,19 @@ def estimate_parts(
 
     ``leading``: components that the local correction squares and multiplies; without it where None.
     """
-    heads = [None if leading is None else Head(*component_head(model)) for model in models]
+    looked_at = kriged or leading is not None
+    heads = [Head(*component_head(model)) if looked_at else None for model in models]
     for part in parts:
         frame, number = frames[part.frame], min(part.number, len(models) - 1)
         pixels, model, head = part.pixels, models[number], heads[number]
         part.estimates = evaluate(frame, pixels, model, plan, head=head, fill=fill, pool=pool)
         gauss = part.estimates.gauss
-        if head is not None:
+        if leading is not None:
             thin = 2 if step == 1 else 1
             rows, cols = np.nonzero(part.known[::thin, ::thin])
-            teachers = rows * thin * step * frame.shape[1] + cols * thin * step
-            taught = teach(frame, teachers, model, plan, head, pool)
-            ridge = local_ridge(frame, teachers, taught, 1 / (thin * step) ** 2, leading, pool)
+            clear = rows * thin * step * frame.shape[1] + cols * thin * step
+            taught = teach(frame, clear, model, plan, head, pool)
+            ridge = local_ridge(frame, clear, taught, 1 / (thin * step) ** 2, leading, pool)
             rows, cols = pixels // frame.shape[1], pixels % frame.shape[1]
             gauss = gauss + ridge.predict(rows, cols, part.estimates.extra, pool)
         part.members = {"interpolation": part.estimates.interp, "gaussian": gauss}
@@ -221,8 +231,9 @@ class Trial:
 
     Attributes:
         names: M members.
-        values: float32 (M, C, n). corrections: (M, C, n), what the membranes added.
+        values: float32 (M, C, n). corrections: (M, C, n), what membranes or kriging added.
         truth: float32 (C, n). fold: (n,). far: float32 (n,) pixels to the nearest clear one.
+        laplace: float32 (n,), mean reflectance continued from the rim.
         change, log_deviation (C, n) and age (2, n), dated (n,): as in :class:`Estimates`.
         rims: (M, C, r), residuals (true minus member) at some rim pixels.
     """
@@ -233,6 +244,7 @@ class Trial:
     truth: np.ndarray
     fold: np.ndarray
     far: np.ndarray
+    laplace: np.ndarray
     change: np.ndarray
     log_deviation: np.ndarray
     age: np.ndarray
@@ -248,8 +260,9 @@ def run_trial(
     step: int,
     rng: np.random.Generator,
     pool: Executor | None,
+    kriged: bool = False,
 ) -> Trial:
-    """Adds each member's own membrane and collects what the weights and sigma are fitted on.
+    """Adds each member's own membrane, or kriging, and collects what the weights and sigma are fitted on.
 
     Args:
         parts: with members filled in.
@@ -259,6 +272,7 @@ def run_trial(
         step: of the lattice.
         rng: chooses pixels.
         pool: spreads simulated gaps over cores.
+        kriged: what members leave at clear pixels is carried on by kriging; "inpainting" keeps its membrane.
     """
     bounds = tuple(v[:, None].astype(np.float32) for v in limits)
     total = sum(part.core for part in parts)
@@ -268,7 +282,7 @@ def run_trial(
         kept.append(np.sort(rng.permutation(part.core)[:most]))
 
     def one(index: int) -> tuple[np.ndarray, ...]:
-        return _tried(parts[index], frames[parts[index].frame], names, bounds, step, kept[index])
+        return _tried(parts[index], frames[parts[index].frame], names, bounds, step, kept[index], kriged)
 
     found = on_cores(one, range(len(parts)), pool)
     return Trial(names, *(np.concatenate(column, axis=-1) for column in zip(*found, strict=True)))
@@ -281,26 +295,45 @@ def _tried(
     limits: tuple[np.ndarray, ...],
     step: int,
     keep: np.ndarray,
+    kriged: bool,
 ) -> tuple[np.ndarray, ...]:
     """The arrays of a :class:`Trial`, in their order, for one simulated gap at the pixels ``keep`` of its core."""
     low, high, mean = limits
     start = np.broadcast_to(mean, (len(mean), len(part.pixels)))
     base = np.stack([np.clip(part.members.get(name, start), low, high) for name in names])
     truth = frame.target[:, part.pixels]
-    correction = continued(truth[None] - base, part)[:, :, keep]
+    rest = truth[None] - base
+    by_membrane = [i for i, name in enumerate(names) if not kriged or name == "inpainting"]
+    correction = np.empty((len(names), len(truth), len(keep)), np.float32)
+    correction[by_membrane] = continued(rest[by_membrane, :, : part.edge], part)[:, :, keep]
+    if kriged:
+        others = [i for i in range(len(names)) if i not in by_membrane]
+        correction[others] = kriged_rest(rest[others], part, keep, step)
+    values = np.clip(base[:, :, keep] + correction, low, high)
     e = part.estimates
     return (
-        np.clip(base[:, :, keep] + correction, low, high),
+        values,
         correction,
         truth[:, keep],
         np.full(len(keep), part.number),
         distance(part.known)[part.hidden][keep] * step,
+        values[names.index("inpainting")].mean(axis=0),
         e.change[:, keep],
         e.log_deviation[:, keep],
         e.age[:, keep],
         e.dated[keep],
-        (truth[None] - base)[:, :, part.core :][:, :, ::3],
+        rest[:, :, part.core : part.edge][:, :, ::3],
     )
+
+
+def kriged_rest(rest: np.ndarray, part: FoldPart, keep: np.ndarray, step: int) -> np.ndarray:
+    """Rests (M, C, n) at all pixels of a part, carried to the pixels ``keep`` of its core by kriging: (M, C, k)."""
+    many, bands, _ = rest.shape
+    known = slice(part.core, None)
+    flat = rest[:, :, known].reshape(many * bands, -1)
+    alike = part.estimates.extra
+    found = krige(part.places[:, known], flat, alike[:, known], part.places[:, keep], alike[:, keep], step)
+    return found.reshape(many, bands, -1)
 
 
 def continued(residual: np.ndarray, part: FoldPart) -> np.ndarray:
