@@ -34,6 +34,10 @@ NOISE = 0.2
 DENSITY = 2.0
 """Clear pixels this near to a gap all teach; farther ones with this share over their distance in pixels."""
 
+REACH = 96
+"""Pixels round a block beyond which none teaches, as long as there are enough."""
+_CELL = 32
+
 _R2 = (0.7548776662466927, 0.5698402910980532)
 _SPACED = (_R2, (5 * _R2[1], 3 * _R2[0]))
 """Steps of evenly spread sequences (Roberts 2018, R2): one number a pixel, the same in any order of pixels."""
@@ -78,16 +82,16 @@ def krige(
         return out
     keys = _spread(*known, 1).astype(np.float32)
     places, alike, components = known.astype(np.float32), alike[:COMPONENTS], components[:COMPONENTS]
+    cells = _Cells(known)
     blocks = wanted // BLOCK
     order = np.lexsort(blocks)
     borders = np.flatnonzero(np.diff(blocks[:, order]).any(axis=0)) + 1
 
     def one(mine: np.ndarray) -> None:
         centre = (blocks[:, mine[:1]] * BLOCK + BLOCK / 2).astype(np.float32)
-        from_centre = places - centre
-        chosen = _nearest(from_centre, keys)
-        here = wanted[:, mine].astype(np.float32) - centre
-        there = from_centre[:, chosen]
+        around = cells.around(*blocks[:, mine[0]] * BLOCK)
+        chosen = around[_nearest(places[:, around] - centre, keys[around])]
+        here, there = wanted[:, mine].astype(np.float32) - centre, places[:, chosen] - centre
         system = _covariance(there, there, alike[:, chosen], alike[:, chosen], pixel)
         system[np.diag_indices(len(system))] += np.float32(NOISE)
         _, weights, fault = lapack.sposv(system, rest[:, chosen].T)
@@ -97,6 +101,34 @@ def krige(
 
     on_cores(one, np.split(order, borders), pool)
     return out
+
+
+class _Cells:
+    """Clear pixels sorted into square cells, so that a block finds those around it without a look at all.
+
+    Args:
+        places: int (2, k), rows and columns.
+    """
+
+    def __init__(self, places: np.ndarray) -> None:
+        rows, cols = places // _CELL
+        self._shape = (int(rows.max()) + 1, int(cols.max()) + 1)
+        number = rows * self._shape[1] + cols
+        self._order = np.argsort(number, kind="stable")
+        self._starts = np.searchsorted(number[self._order], np.arange(self._shape[0] * self._shape[1] + 1))
+
+    def around(self, row: int, col: int) -> np.ndarray:
+        """Positions of the clear pixels within reach of the block that begins at ``row``, ``col``; all if too few."""
+        (top, bottom), (left, right) = (self._range(at, many) for at, many in zip((row, col), self._shape, strict=True))
+        if right <= left:
+            return self._order
+        lines = [self._starts[line * self._shape[1] + np.array([left, right])] for line in range(top, bottom)]
+        near = [self._order[start:stop] for start, stop in lines]
+        return np.concatenate(near) if sum(map(len, near)) >= TEACHERS else self._order
+
+    @staticmethod
+    def _range(at: int, many: int) -> tuple[int, int]:
+        return max(int(at) - REACH, 0) // _CELL, min((int(at) + BLOCK + REACH) // _CELL + 1, many)
 
 
 def _nearest(from_centre: np.ndarray, keys: np.ndarray) -> np.ndarray:
