@@ -109,6 +109,28 @@ def refuse_strangers(found: Sequence[Radiometry]) -> None:
             )
 
 
+def refuse_mixed_stacks(stacks: Sequence[str], found: Sequence[Radiometry]) -> None:
+    """The dates of one stack have the same bands; others mean that it was cut at the wrong places.
+
+    Args:
+        stacks: name of the raster from which each date was cut, '' = a raster of its own.
+
+    Raises:
+        InputError: the dates of a stack have different bands.
+    """
+    kinds: dict[str, dict[tuple[str, ...], None]] = {}
+    for stack, each in zip(stacks, found, strict=True):
+        kinds.setdefault(stack, {})[each.bands] = None
+    for stack, bands in kinds.items():
+        if stack and len(bands) > 1:
+            first, second = [", ".join(names) for names in bands][:2]
+            raise InputError(
+                f"Cut by BANDS_PER_DATE, the dates of '{stack}' have different bands ({first}; {second}). Type the "
+                "number of bands of one date; all bands of a date must follow each other, or have the date in their "
+                "names."
+            )
+
+
 def passes(method: str, own: Sequence[Places]) -> list[Pass]:
     """The passes that restore every date in all of its bands, the one that restores most dates first.
 

@@ -36,6 +36,9 @@ from .scene import crop, hidden
 from .series_cubes import expanded
 from .series_settings import SeriesSettings, typed_dates
 
+MOST_UNNAMED = 13
+"""Bands of one date that come without names: Sentinel-2 has thirteen."""
+
 
 @dataclass(frozen=True)
 class SeriesLayer:
@@ -71,6 +74,7 @@ class SeriesScene:
         self._folder, self._stack = folder, ExitStack()
         self.notes: list[str] = []
         self.warnings: list[str] = []
+        self._stacks: dict[str, str] = {}
         _refuse_twice(job.products)
         given = expanded(job.products, folder)
         self.notes += given.notes
@@ -97,6 +101,7 @@ class SeriesScene:
         told = [note for radiometry in found for note in radiometry.notes]
         self.notes += [*(note for note in told if note not in doubtful), *said]
         self.warnings += folded(note for note in told if note in doubtful)
+        series_bands.refuse_mixed_stacks([self._stacks.get(info.path, "") for info in infos], found)
         series_bands.refuse_strangers(found)
         self.bands, self.first_bands = series_bands.union(found), len(found[0].bands)
         by_layer = _masks_of(masks, infos, dates)
@@ -118,6 +123,12 @@ class SeriesScene:
         """Rasters of several dates as one virtual raster a date."""
         if not bands_per_date:
             _refuse_several_dates(infos)
+            self.warnings += [
+                f"{info.name} has {info.count} bands without names, taken as one date. If they are several dates, type "
+                "the number of bands of one for BANDS_PER_DATE."
+                for info in infos
+                if info.count > MOST_UNNAMED and not any(info.descriptions)
+            ]
         if not bands_per_date or all(info.count == bands_per_date for info in infos):
             return infos
         out = []
@@ -127,6 +138,7 @@ class SeriesScene:
                 continue
             paths = split_dates(info, bands_per_date, self._folder, number, grid_of(info))
             out += [describe(str(path)) for path in paths]
+            self._stacks |= dict.fromkeys(map(str, paths), info.name)
             self.notes.append(f"{info.name}: {len(paths)} dates of {bands_per_date} bands.")
         return out
 

@@ -148,7 +148,10 @@ def _output_dates(text: str, dates: Sequence[date] | None, count: int) -> list[W
         return _listed([dates[0] + timedelta(days=step * i) for i in range(many)], "OUTPUT_DATES", dates)
     if text.startswith("every"):
         raise InputError(f"OUTPUT_DATES '{text}' cannot be read. Use input, every 7 days, or dates such as 2018-07-05.")
-    listed = [_read(part, "OUTPUT_DATES") for part in re.split(r"[;,\s]+", text) if part]
+    parts = [part for part in re.split(r"[;,\s]+", text) if part]
+    if not any(find_date(part) for part in parts):
+        raise InputError(f"OUTPUT_DATES '{text}' cannot be read. Use input, every 7 days, or dates such as 2018-07-05.")
+    listed = [_read(part, "OUTPUT_DATES") for part in parts]
     return _listed(sorted(set(listed)), "OUTPUT_DATES", dates)
 
 

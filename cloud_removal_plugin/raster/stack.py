@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from html import escape
 from pathlib import Path
 
@@ -90,23 +91,17 @@ def split_dates(info: RasterInfo, bands_per_date: int, folder: Path, number: int
         grid: of the raster itself.
 
     Raises:
-        InputError: the number of bands is no multiple.
+        InputError: the number of bands is no multiple, or the names of the bands tell other dates.
     """
-    if info.count % bands_per_date:
-        raise InputError(
-            f"Layer '{info.name}' has {info.count} bands, which is no multiple of BANDS_PER_DATE ({bands_per_date}). "
-            "Give the number of bands of one date."
-        )
+    groups = _bands_of_dates(info, bands_per_date)
     # one date and one place of the sun for all dates would be wrong for most of them
     told = {key: value for key, value in info.tags.items() if find_date(value) is None and not tells_sun(key)}
     tags = {key: value for key, value in told.items() if "\n" not in value}
     out = []
     place = folder / f"stack{number}"
     place.mkdir(exist_ok=True)
-    for first in range(0, info.count, bands_per_date):
-        numbers = range(first + 1, first + bands_per_date + 1)
+    for nth, numbers in enumerate(groups, start=1):
         day = next((d for b in numbers if (d := find_date(info.descriptions[b - 1]))), None)
-        nth = first // bands_per_date + 1
         path = place / f"{_dateless(info)}_{f'{day.isoformat()}_{nth}' if day else f'date{nth}'}.vrt"
         bands = [
             VirtualBand(
@@ -118,6 +113,34 @@ def split_dates(info: RasterInfo, bands_per_date: int, folder: Path, number: int
         write_vrt(path, grid, bands, tags, relative=False)
         out.append(path)
     return out
+
+
+def _bands_of_dates(info: RasterInfo, bands_per_date: int) -> list[list[int]]:
+    """Band numbers (from 1) of each date: in their order, or by the dates in their names where these say otherwise.
+
+    Raises:
+        InputError: the number of bands is no multiple, or the dates in the names have another number of bands.
+    """
+    if info.count % bands_per_date:
+        raise InputError(
+            f"Layer '{info.name}' has {info.count} bands, which is no multiple of BANDS_PER_DATE ({bands_per_date}). "
+            "Give the number of bands of one date."
+        )
+    days = [find_date(text) for text in info.descriptions]
+    in_order = [list(range(b, b + bands_per_date)) for b in range(1, info.count + 1, bands_per_date)]
+    if all(len({days[b - 1] for b in numbers}) == 1 for numbers in in_order):
+        return in_order
+    by_day: dict[date | None, list[int]] = {}
+    for band, day in enumerate(days, start=1):
+        by_day.setdefault(day, []).append(band)
+    counts = sorted({len(numbers) for numbers in by_day.values()})
+    if None in by_day or counts != [bands_per_date]:
+        raise InputError(
+            f"The names of the bands of layer '{info.name}' hold {len(by_day.keys() - {None})} dates of "
+            f"{' or '.join(map(str, counts))} bands, and BANDS_PER_DATE {bands_per_date} would mix them. Type the "
+            "number of bands of one date, or give the dates as rasters of their own."
+        )
+    return list(by_day.values())
 
 
 def dates_in_bands(info: RasterInfo) -> int:

@@ -201,6 +201,34 @@ def test_a_stack_whose_bands_hold_dates_is_no_single_date(season, tmp_path) -> N
     assert len(list((tmp_path / "again").glob("restored_2024*.tif"))) == 3
 
 
+def test_a_stack_is_cut_by_the_dates_in_its_bands(season, tmp_path, write_image) -> None:
+    """All dates of a band after each other is another order; another number of bands would mix the dates."""
+    images, masks = season(3)
+    done(images, tmp_path, masks, output=str(tmp_path / "apart"))
+    days = [Path(path).stem[3:] for path in images]
+    planes = np.stack([read(path) for path in images]).transpose(1, 0, 2, 3).reshape(12, 64, 48)
+    stack = str(write_image(planes, "season.tif"))
+    with rasterio.open(stack, "r+") as file:
+        file.descriptions = [f"{day}_{name}" for name in NAMES for day in days]
+    done([stack], tmp_path, masks, bands_per_date=4)
+    for path in sorted((tmp_path / "apart").glob("restored*.tif")):
+        np.testing.assert_array_equal(read(tmp_path / "out" / path.name), read(path))
+    with pytest.raises(InputError, match="hold 3 dates of 4 bands, and BANDS_PER_DATE 6 would mix them"):
+        done([stack], tmp_path, bands_per_date=6)
+
+
+def test_dates_of_a_stack_with_different_bands_were_cut_wrongly(season, tmp_path, write_image) -> None:
+    images, masks = season(3)
+    stack = str(write_image(np.concatenate([read(path) for path in images]), "season.tif"))
+    with rasterio.open(stack, "r+") as file:
+        file.descriptions = NAMES * 3
+    with pytest.raises(InputError, match="dates of 'season.tif' have different bands .blue, green; red, nir."):
+        done([stack], tmp_path, bands_per_date=2)
+    unnamed = str(write_image(np.concatenate([read(path) for path in [*images, *images]]), "many.tif"))
+    result = done([unnamed], tmp_path, masks[:1], method="inpainting")
+    assert any("24 bands without names, taken as one date" in line for line in result.warnings)
+
+
 def test_clouds_that_were_found_stay_out_of_the_folder(season, tmp_path) -> None:
     images, _ = season(masks=False)
     done(images, tmp_path, uncertainty=str(tmp_path / "sigma"))
@@ -326,7 +354,7 @@ def test_a_year_of_days(tmp_path, season) -> None:
         ({"output_dates": "every 0 days"}, "every 0 days is not possible"),
         ({"output_dates": "every 2 weeks"}, "'every 2 weeks' cannot be read. Use input, every 7 days"),
         ({"output_dates": "2030-01-01"}, "lies outside the series"),
-        ({"output_dates": "sometimes"}, "'sometimes' is not a date"),
+        ({"output_dates": "sometimes"}, "'sometimes' cannot be read"),
         ({"target": "best"}, "TARGET 'best' is not a date"),
         ({"bands_per_date": 3}, "no multiple of BANDS_PER_DATE"),
         ({"method": "magic"}, "no method 'magic' for series"),
