@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import datetime
 import re
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +139,8 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             dynamic, static = arrays["highresdynamic"], arrays["highresstatic"]
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"The cube '{path}' is missing or broken ({error}). Fetch it again.") from error
-    if dynamic.ndim != 4 or dynamic.shape[2] not in (5, 7):
+    if dynamic.ndim != 4 or dynamic.shape[2] not in (5, 7) or not dynamic.shape[3]:
         raise InputError(f"The cube '{path}' has the shape {dynamic.shape}; (128, 128, 5 or 7, dates) is expected.")
     return np.ascontiguousarray(dynamic.transpose(3, 2, 0, 1), np.float32), static[..., 0].astype(np.float32)

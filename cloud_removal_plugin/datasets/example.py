@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..errors import InputError
 from ..observation import Observation
 
 
@@ -32,3 +33,20 @@ class Example:
     crs: str = ""
     transform: tuple[float, ...] = field(default=())
     launch_day: float = float("nan")
+
+    def __post_init__(self) -> None:
+        """Refuse planes that do not lie over each other.
+
+        Raises:
+            InputError: height and width differ.
+        """
+        seen = self.observation
+        planes = {"truth": self.target, "image": seen.optical, "cloud mask": seen.cloud, "radar": seen.radar}
+        sizes = {name: plane.shape[-2:] for name, plane in planes.items() if plane is not None}
+        odd = next((name for name, size in sizes.items() if size != sizes["truth"]), None)
+        if odd is not None:
+            (height, width), (rows, columns) = sizes[odd], sizes["truth"]
+            raise InputError(
+                f"The {odd} of the sample '{self.name}' has {width} x {height} pixels where its truth has {columns} x "
+                f"{rows}; files of one sample must have one size."
+            )

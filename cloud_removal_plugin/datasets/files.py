@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -15,7 +17,7 @@ import numpy as np
 import rasterio
 from rasterio.errors import RasterioError
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 from ..raster.classes import NO_DATA
 from .truncation import is_whole
 
@@ -124,7 +126,12 @@ def scan(root: Path, cache: Path | None = None) -> Scan:
         truncated = frozenset(name for name in known["truncated"] if not is_whole(root / name))
         return Scan(tuple(known["files"]), truncated, True)
     folders: dict[str, int] = {}
-    files = sorted(_walk(root, "", folders), key=natural_key)
+    try:
+        files = sorted(_walk(root, "", folders), key=natural_key)
+    except OSError as error:
+        raise InputError(
+            f"The data set folder '{root}' cannot be looked through ({error}). Look at its rights and links."
+        ) from error
     truncated = frozenset(name for name in files if not is_whole(root / name))
     _remember(note, {"version": SCAN_VERSION, "folders": folders, "files": files, "truncated": sorted(truncated)})
     return Scan(tuple(files), truncated, False)
@@ -138,10 +145,18 @@ def _walk(root: Path, inside: str, folders: dict[str, int]) -> Iterator[str]:
             name = f"{inside}/{entry.name}" if inside else entry.name
             if entry.name.startswith("."):
                 continue
+            if entry.is_symlink() and _is_above(Path(entry.path)):
+                continue
             if entry.is_dir():
                 yield from _walk(root, name, folders)
             elif entry.name.lower().endswith(DATA_SUFFIXES):
                 yield name
+
+
+def _is_above(link: Path) -> bool:
+    """Whether a link leads to a folder that it lies in: it would be walked for ever."""
+    there = os.path.realpath(link)
+    return os.path.isdir(there) and os.path.commonpath((there, os.path.realpath(link.parent))) == there
 
 
 def _note_of(root: Path, cache: Path | None) -> Path:
@@ -163,13 +178,16 @@ def _remembered(note: Path, root: Path) -> dict | None:
 
 def _remember(note: Path, known: dict) -> None:
     """Writes the list beside its place and moves it there; a cache that cannot be written costs time only."""
+    part = ""
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=note.parent, delete=False, encoding="utf-8") as file:
+            part = file.name
             json.dump(known, file)
-        os.replace(file.name, note)
+        os.replace(part, note)
     except OSError:
-        return
+        with contextlib.suppress(OSError):
+            os.unlink(part)
 
 
 @dataclass(frozen=True)
@@ -181,24 +199,32 @@ class Place:
     bounds: tuple[float, float, float, float]
 
 
-def read_raster(path: Path, bands: int | None = None, size: tuple[int, int] | None = None) -> np.ndarray:
+def read_raster(
+    path: Path, bands: int | None = None, size: tuple[int, int] | None = None, stored: tuple[int, ...] | None = None
+) -> np.ndarray:
     """All bands of a raster as stored, (C, H, W).
 
     Args:
         bands: how many it must have.
         size: (H, W) to resample to, nearest neighbour, while reading.
+        stored: (H, W) that it must have.
 
     Raises:
-        InputError: the file is missing, broken, or has another number of bands.
+        InputError: the file is missing, broken, or has another number of bands or another size.
     """
     try:
         with rasterio.open(path) as file:
-            count = file.count
+            count, shape = file.count, file.shape
             values = file.read(out_shape=(count, *size) if size else None)
     except (RasterioError, OSError) as error:
         raise InputError(
-            f"The file '{path}' is missing or broken ({error}). Fetch it again, or leave its sample out."
+            f"The file '{path}' is missing or broken ({first_line(error)}). Fetch it again, or leave its sample out."
         ) from error
+    if stored is not None and shape != stored:
+        raise InputError(
+            f"The file '{path}' has {shape[1]} x {shape[0]} pixels where {stored[1]} x {stored[0]} are expected. Fetch "
+            "it again, or leave its sample out."
+        )
     if bands is not None and count != bands:
         raise InputError(
             f"The file '{path}' has {count} bands where the data set has {bands}; it belongs to another data set."
@@ -217,7 +243,7 @@ def place_of(path: Path) -> Place:
             crs = file.crs.to_wkt() if file.crs else ""
             return Place(crs, tuple(file.transform)[:6], tuple(file.bounds))
     except (RasterioError, OSError) as error:
-        raise InputError(f"The file '{path}' is missing or broken ({error}). Fetch it again.") from error
+        raise InputError(f"The file '{path}' is missing or broken ({first_line(error)}). Fetch it again.") from error
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -262,3 +288,6 @@ def write_raster(
         file.write(planes.astype(profile["dtype"]))
         for number, name in enumerate(names, start=1):
             file.set_band_description(number, name)
+    if not is_whole(path, ".tif"):
+        # GDAL writes the last blocks as it closes the file, and keeps to itself that they found no room
+        raise OSError(errno.ENOSPC, "the file is cut off; the disk may be full")

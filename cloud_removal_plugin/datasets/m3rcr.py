@@ -157,11 +157,11 @@ class M3RCR(Dataset):
         clear, cloudy, radar, cover, mask = (self.root / name for name in self.samples[index])
         up = (LOAD_SIZE, LOAD_SIZE)
         return {
-            "cloudfree": read_raster(clear, 4),
-            "cloudy": read_raster(cloudy, 4),
+            "cloudfree": read_raster(clear, 4, stored=(LOAD_SIZE, LOAD_SIZE)),
+            "cloudy": read_raster(cloudy, 4, stored=(LOAD_SIZE, LOAD_SIZE)),
             "radar": read_raster(radar, 2, up if self.upsample_radar else None),
             "landcover": read_raster(cover, 1, up if self.upsample_landcover else None)[0],
-            "cloudmask": read_array(mask).astype(np.float32),
+            "cloudmask": _mask(mask).astype(np.float32),
         }
 
     def _offset(self, index: int) -> tuple[int, int]:
@@ -207,13 +207,13 @@ class M3RCR(Dataset):
         place = place_of(clear)
 
         def reflectance(path: Path) -> np.ndarray:
-            dn = self._cut(read_raster(path, 4), offset).astype(np.float32)
+            dn = self._cut(read_raster(path, 4, stored=(LOAD_SIZE, LOAD_SIZE)), offset).astype(np.float32)
             return np.where((dn == 0).all(axis=0), np.float32(np.nan), dn / np.float32(10000))
 
         decibel = self._cut(read_raster(radar, 2, (LOAD_SIZE, LOAD_SIZE)), offset)
         observation = Observation(
             optical=reflectance(cloudy)[None],
-            cloud=self._cut(read_array(mask), offset).astype(np.float32)[None],
+            cloud=self._cut(_mask(mask), offset).astype(np.float32)[None],
             days=np.zeros(1),
             bands=RGB_NIR,
             radar=decibel.astype(np.float32)[None],
@@ -223,6 +223,19 @@ class M3RCR(Dataset):
             col=offset[1],
         )
         return Example(observation, reflectance(clear), clear.name, crs=place.crs, transform=place.transform)
+
+
+def _mask(path: Path) -> np.ndarray:
+    """A cloud mask (300, 300).
+
+    Raises:
+        InputError: the file is missing, broken, or of another shape.
+    """
+    found = read_array(path)
+    if found.shape != (LOAD_SIZE, LOAD_SIZE):
+        raise InputError(f"The cloud mask '{path}' has the shape {found.shape} where {LOAD_SIZE} x {LOAD_SIZE} pixels "
+                         "are expected. Fetch it again, or leave its sample out.")  # fmt: skip
+    return found
 
 
 def _quintet(split: str, season: str, aoi: str, patch: str) -> tuple[str, ...]:

@@ -98,6 +98,9 @@ class SEN12MSCRTS(Dataset):
         for value, known in ((sample_type, SAMPLE_TYPES), (sampler, SAMPLERS)):
             if value not in known:
                 raise ValueError(f"'{value}' is unknown; choose one of {', '.join(known)}.")
+        most = DATES if sampler == "paper" else DATES - 1
+        if not 1 <= n_input_samples <= most:
+            raise ValueError(f"n_input_samples is {n_input_samples}; the series have dates for 1 to {most}.")
         self.root, self.split, self.region = Path(root), split, region
         self.cloud_masks, self.rescale_method, self.sample_type = cloud_masks, rescale_method, sample_type
         self.n_input_samples, self.min_cov, self.max_cov = n_input_samples, min_cov, max_cov
@@ -161,7 +164,8 @@ class SEN12MSCRTS(Dataset):
         """
         entry = self._table.entry(self.series[index].key, index) if self._table else None
         if entry is not None and entry.inputs:
-            if max(*entry.inputs, entry.target) >= DATES or len(entry.inputs) != self.n_input_samples:
+            known = all(0 <= date < DATES for date in (*entry.inputs, entry.target))
+            if not known or len(entry.inputs) != self.n_input_samples:
                 raise InputError(
                     f"The date table does not fit {self.series[index].name}: it names the dates {entry.inputs} and "
                     f"{entry.target} where {self.n_input_samples} of {DATES} are wanted."
@@ -173,8 +177,8 @@ class SEN12MSCRTS(Dataset):
             return draw_dates(coverage, self.n_input_samples, rng)
         return choose_dates(coverage, self.n_input_samples, self.min_cov, self.max_cov, self.sampler)
 
-    def _dn(self, name: str) -> np.ndarray:
-        return read_raster(self.root / name, 13).astype(np.float32)
+    def _dn(self, name: str, size: tuple[int, ...] | None = None) -> np.ndarray:
+        return read_raster(self.root / name, 13, stored=size).astype(np.float32)
 
     def _cloud(self, name: str) -> np.ndarray:
         return cloud_of(self._dn(name), self.cloud_masks)
@@ -208,15 +212,16 @@ class SEN12MSCRTS(Dataset):
     def example(self, index: int) -> Example:
         """Inputs and target in physical units; the target date itself is not seen (NaN, all cloud)."""
         choice, series = self.choice(index), self.series[index]
-        stored = [self._dn(series.optical[t]) for t in choice.inputs]
         target = self._dn(series.optical[choice.target]) / DN
+        edge = target.shape[-2:]
+        stored = [self._dn(series.optical[t], edge) for t in choice.inputs]
         hidden = np.full((1, *target.shape), np.nan, np.float32)
         clouds = [np.ones((1, *target.shape[1:]), np.float32)]
         clouds += [cloud_of(dn, self.cloud_masks)[None] for dn in stored]
         today = series.optical_days[choice.target]
         dates = [today, *(series.optical_days[t] for t in choice.inputs)]
         times = (choice.target, *choice.inputs)
-        radar = np.stack([read_raster(self.root / series.radar[t], 2).astype(np.float32) for t in times])
+        radar = np.stack([read_raster(self.root / series.radar[t], 2, stored=edge).astype(np.float32) for t in times])
         place = place_of(self.root / series.optical[choice.target])
         observation = Observation(
             optical=np.concatenate((hidden, *(dn[None] / DN for dn in stored))),

@@ -85,8 +85,13 @@ class SEN12MSCRTSFile(SeriesDataset):
             radar = None
             if "S1" in file[name]:
                 radar = np.asarray(values(file[name]["S1"], "S1", self.path), np.float32)
-        if dn.ndim != 4 or dn.shape[1] != len(SENTINEL2_L1C) or not len(dn) == len(dates) == len(bad):
-            raise InputError(f"The series '{name}' of '{self.path}' has the shape {dn.shape} for {len(dates)} dates.")
+        fits = dn.ndim == 4 and dn.shape[1] == len(SENTINEL2_L1C) and len(dn) == len(dates)
+        fits = fits and bad.shape == percent.shape == (len(dn), *dn.shape[2:])
+        if not fits or (radar is not None and radar.shape != (len(dn), 2, *dn.shape[2:])):
+            raise InputError(
+                f"The series '{name}' of '{self.path}' has images of the shape {dn.shape}, masks of {bad.shape} and "
+                f"radar of {None if radar is None else radar.shape} for {len(dates)} dates; it is damaged."
+            )
         black = (dn == 0).all(axis=(1, 2, 3))
         optical = dn / np.float32(DN)
         optical[black] = np.nan

@@ -135,13 +135,25 @@ class SeriesDataset(Dataset):
             clear = _longest(clear, np.diff(days) > how.longest_gap)
         return clear
 
-    def _masks_for(self, index: int, wanted: tuple[int, ...], rng: np.random.Generator) -> dict[int, np.ndarray]:
-        """A real cloud mask for each frame, from random cubes of the same tile, covering at least a tenth."""
+    def _masks_for(
+        self, index: int, wanted: tuple[int, ...], rng: np.random.Generator, size: tuple[int, ...]
+    ) -> dict[int, np.ndarray]:
+        """A real cloud mask for each frame, from random cubes of the same tile, covering at least a tenth.
+
+        Raises:
+            InputError: a cube of the tile has another size.
+        """
         donors = self._donors(index)
         masks = {}
         for frame in wanted:
             for _ in range(MASK_TRIES):
                 donor = self.cube(int(rng.choice(donors)))
+                if donor.mask.shape[-2:] != size:
+                    height, width = donor.mask.shape[-2:]
+                    raise InputError(
+                        f"The cube {donor.name} has {width} x {height} pixels where another of its region has "
+                        f"{size[1]} x {size[0]}. Fetch it again, or leave it out."
+                    )
                 mask = donor.mask[int(rng.integers(len(donor.mask)))]
                 if mask.mean() >= LEAST_COVERAGE:
                     masks[frame] = mask[None]
@@ -174,7 +186,7 @@ class SeriesDataset(Dataset):
             masks = np.zeros_like(real)
             if len(kept):
                 drawn = choose_frames(len(kept), rng).masked
-                masks = dilated(overlay(masks, self._masks_for(index, drawn, rng)))
+                masks = dilated(overlay(masks, self._masks_for(index, drawn, rng, real.shape[-2:])))
         sample = {"x": filled(truth, masks), "y": truth, "masks": masks, "cloud_mask": real}
         if cube.radar is not None:
             sample["radar"] = cube.radar[kept]

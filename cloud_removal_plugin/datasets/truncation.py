@@ -18,11 +18,11 @@ _CODES = {3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _OFFSETS, _LENGTHS = (273, 324), (279, 325)
 
 
-def is_whole(path: Path) -> bool:
-    """True unless the file is empty, of another kind than its suffix says, or shorter than its header says."""
+def is_whole(path: Path, kind: str = "") -> bool:
+    """True unless the file is empty, of another kind than its suffix (or ``kind``) says, or shorter than its header."""
     try:
         with path.open("rb") as file:
-            suffix = path.suffix.lower()
+            suffix = kind or path.suffix.lower()
             if suffix in (".tif", ".tiff"):
                 return _whole_tiff(file)
             if suffix == ".npy":

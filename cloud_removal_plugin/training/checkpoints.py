@@ -54,9 +54,10 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             temporary.chmod(0o644)
             os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        # torch's writer turns a full disk into a RuntimeError
+        # torch's writer turns a full disk into a RuntimeError about its own source
+        why = str(error) if isinstance(error, OSError) else "the disk may be full"
         raise OutputError(
-            f"'{path.name}' cannot be written to '{path.parent}' ({error}). Make room or choose another folder; the "
+            f"'{path.name}' cannot be written to '{path.parent}' ({why}). Make room or choose another folder; the "
             "checkpoint before it is still whole."
         ) from error
     finally:

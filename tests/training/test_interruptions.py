@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="training needs PyTorch")
 
+from cloud_removal_plugin.errors import OutputError
 from cloud_removal_plugin.training import checkpoints
+from cloud_removal_plugin.training.predictions import Prediction, write_images
 from tests.training.test_loop import run, same_weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,6 +63,27 @@ def test_a_disk_that_is_full_in_the_midst_of_a_checkpoint(begun, tmp_path: Path)
     assert "Traceback" not in done.stderr
     assert last.read_bytes() == before
     assert not list((tmp_path / "run").glob(".*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are POSIX")
+@pytest.mark.parametrize("limit", [0.0, 0.5, 0.97])
+def test_a_disk_that_is_full_in_the_midst_of_a_prediction(limit: float, tmp_path: Path) -> None:
+    """GDAL says nothing of blocks that it could not write as it closed a file."""
+    rng = np.random.default_rng(0)
+    one = Prediction("one", *(rng.random((4, 64, 64), np.float32) for _ in range(3)), np.zeros((64, 64), bool),
+                     ("blue", "green", "red", "nir"))  # fmt: skip
+    write_images(one, tmp_path / "whole")
+    size = (tmp_path / "whole" / "one_restored.tif").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit * size), before[1]))
+    try:
+        with pytest.raises(OutputError, match=r"one_restored.tif' cannot be written"):
+            write_images(one, tmp_path / "full")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert not list((tmp_path / "full").iterdir())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
