@@ -108,12 +108,23 @@ def unreadable(parameters: dict[str, Any], key: str, title: str, context: QgsPro
                 "QGIS takes it for a mesh, not for a raster (the cubes of 'Remove clouds from a series' and "
                 "'Prepare Sentinel-2' read NetCDF files; Raster, Conversion, Translate makes a GeoTIFF of a variable)"
             )
+        elif _delivered(name):
+            return tr(
+                "{title}: '{name}' is a folder or a product as it was downloaded, not a raster. Make a raster of it by "
+                "'Prepare Sentinel-2', which takes Landsat, HLS and Planet as well, or 'Prepare radar'."
+            ).format(title=title, name=name)
         else:
             reason = tr("it does not exist, is damaged, or has a format that QGIS does not read")
         return tr("{title}: '{name}' cannot be opened: {reason}. Choose another raster.").format(
             title=title, name=name, reason=reason
         )
     return ""
+
+
+def _delivered(path: str) -> bool:
+    """Whether a path is a folder, an archive, or the metadata of a product."""
+    ending = os.path.splitext(path.rstrip("/\\"))[1].lower()
+    return os.path.isdir(path) or (os.path.isfile(path) and ending in (".zip", ".tar", ".xml", ".safe"))
 
 
 def count(parameters: dict[str, Any], key: str, context: QgsProcessingContext) -> int:

@@ -104,7 +104,7 @@ class SeriesScene:
         series_bands.refuse_mixed_stacks([self._stacks.get(info.path, "") for info in infos], found)
         series_bands.refuse_strangers(found)
         self.bands, self.first_bands = series_bands.union(found), len(found[0].bands)
-        by_layer = _masks_of(masks, infos, dates)
+        by_layer = self._masks_of(masks, infos, dates)
         order = sorted(range(len(infos)), key=lambda i: (days[i], i))
         self.layers = [
             SeriesLayer(infos[i], found[i], dates[i] if dates else None, days[i] - days[order[0]], by_layer[i])
@@ -160,6 +160,26 @@ class SeriesScene:
         for note in notes:
             (self.warnings if note.startswith("Warning") else self.notes).append(note.removeprefix("Warning: "))
         return [float(day) for day in days], list(dates) if dates else None
+
+    def _masks_of(self, masks: Sequence[str], infos: list[RasterInfo], dates: list[date] | None) -> list[str]:
+        """The mask of each layer, '' = none: by order where there are as many, else by the dates in their names."""
+        if len(masks) != len(infos):
+            return _matched(masks, infos, dates)
+        days = [date_of(describe(path)) if path else None for path in masks]
+        differ = [place for place, day in enumerate(days) if dates and day and day != dates[place]]
+        if not differ:
+            return list(masks)
+        if None not in days and len(set(days)) == len(days) and set(days) == set(dates or []):
+            self.notes.append(
+                "The masks are in another order than the rasters; they are matched by the dates in names."
+            )
+            return [masks[days.index(day)] for day in dates or []]
+        place = differ[0]
+        self.warnings.append(
+            f"{Path(masks[place]).name} is taken as the mask of {infos[place].name}, by the order of both, although "
+            f"their dates differ ({days[place]}, {dates[place] if dates else ''})."
+        )
+        return list(masks)
 
     def _open(self, settings: SeriesSettings) -> None:
         enter = self._stack.enter_context
@@ -287,16 +307,12 @@ def _refuse_twice(paths: Sequence[str]) -> None:
         seen.add(real)
 
 
-def _masks_of(masks: Sequence[str], infos: Sequence[RasterInfo], dates: Sequence[date] | None) -> list[str]:
-    """The mask of each layer, '' = none: by order where there are as many, else by the dates in their names.
+def _matched(masks: Sequence[str], infos: Sequence[RasterInfo], dates: Sequence[date] | None) -> list[str]:
+    """The mask of each layer, '' = none, of fewer masks than layers: by the dates in their names.
 
     Raises:
         InputError: a mask cannot be matched.
     """
-    if not masks:
-        return [""] * len(infos)
-    if len(masks) == len(infos):
-        return list(masks)
     out = [""] * len(infos)
     for path in (path for path in masks if path):
         info = describe(path)

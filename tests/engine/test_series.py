@@ -222,7 +222,7 @@ def test_dates_of_a_stack_with_different_bands_were_cut_wrongly(season, tmp_path
     stack = str(write_image(np.concatenate([read(path) for path in images]), "season.tif"))
     with rasterio.open(stack, "r+") as file:
         file.descriptions = NAMES * 3
-    with pytest.raises(InputError, match="dates of 'season.tif' have different bands .blue, green; red, nir."):
+    with pytest.raises(InputError, match=r"dates of 'season.tif' have different bands .blue, green; red, nir."):
         done([stack], tmp_path, bands_per_date=2)
     unnamed = str(write_image(np.concatenate([read(path) for path in [*images, *images]]), "many.tif"))
     result = done([unnamed], tmp_path, masks[:1], method="inpainting")
@@ -267,6 +267,16 @@ def test_unsorted_and_equal_dates(season, tmp_path) -> None:
     assert any("Several rasters are of one day" in line for line in result.warnings)
     names = [p.stem for p in sorted((tmp_path / "twins").glob("restored*.tif"))]
     assert names == ["restored_20240501", "restored_20240511", "restored_20240511_2", "restored_20240531"]
+
+
+def test_as_many_masks_in_another_order_are_matched_by_their_dates(season, tmp_path) -> None:
+    images, masks = season(4)
+    done(images, tmp_path, masks, output=str(tmp_path / "sorted"))
+    done(images, tmp_path, masks[::-1])
+    for path in sorted((tmp_path / "sorted").glob("restored*.tif")):
+        np.testing.assert_array_equal(read(tmp_path / "out" / path.name), read(path))
+    result = done(images, tmp_path, [masks[0], masks[0], *masks[2:]])
+    assert any("MASK_2024-05-01.tif is taken as the mask of S2_2024-05-11.tif" in line for line in result.warnings)
 
 
 def test_masks_of_some_dates_are_matched_by_their_dates(season, tmp_path) -> None:

@@ -54,6 +54,18 @@ def test_missing_and_unreadable_rasters_are_named(check, cloudy: str, tmp_path: 
     assert "radar.tif" in sentence
 
 
+def test_products_as_downloaded_are_told_what_makes_a_raster_of_them(check, cloudy: str, tmp_path: Path) -> None:
+    archive = tmp_path / "S2A_MSIL2A_20240610T100031.zip"
+    archive.write_bytes(b"PK\x05\x06" + bytes(18))
+    for path in (tmp_path, archive):
+        fine, sentence = check(INPUT=str(path))
+        assert not fine
+        assert "Prepare Sentinel-2" in sentence
+    fine, sentence = check("removecloudsseries", INPUTS=[cloudy, str(archive)])
+    assert not fine
+    assert "Prepare Sentinel-2" in sentence
+
+
 def test_vector_layers_are_refused(check, cloudy: str) -> None:
     fields = QgsVectorLayer("Polygon?crs=EPSG:32633", "fields", "memory")
     QgsProject.instance().addMapLayer(fields)
