@@ -123,8 +123,9 @@ def unreadable(parameters: dict[str, Any], key: str, title: str, context: QgsPro
 
 def _delivered(path: str) -> bool:
     """Whether a path is a folder, an archive, or the metadata of a product."""
-    ending = os.path.splitext(path.rstrip("/\\"))[1].lower()
-    return os.path.isdir(path) or (os.path.isfile(path) and ending in (".zip", ".tar", ".xml", ".safe"))
+    name = path.lower()
+    product = name.endswith((".zip", ".tar", ".xml", ".safe")) and not name.endswith(".aux.xml")
+    return os.path.isdir(path) or (os.path.isfile(path) and product)
 
 
 def count(parameters: dict[str, Any], key: str, context: QgsProcessingContext) -> int:

@@ -14,6 +14,7 @@ from ..methods import series as methods
 from ..methods.learned_window import workers_of
 from ..observation import HIDDEN_FROM
 from ..raster.classes import NO_DATA
+from ..raster.crs import grid_of
 from ..raster.parts import scratch_prefix
 from ..raster.windows import REGION_PX, Window
 from . import device as devices
@@ -103,6 +104,12 @@ def _introduce(job: Job, scene: SeriesScene, budget: int, log: Log) -> None:
             "One date lies on another grid and comes" if warped == 1 else f"{warped} dates lie on other grids and come"
         )
         scene.warnings.append(f"{many} warped to that of the first raster; only there do clear pixels change.")
+        finest = min(grid_of(each.info).pixel_m for each in scene.layers)
+        if finest < 0.9 * grid.pixel_m:
+            scene.warnings.append(
+                f"Some rasters have finer pixels ({finest:.4g} m) than the first, whose {grid.pixel_m:.4g} m all "
+                "results have. Put one of them first in INPUTS to keep their detail."
+            )
     log("info", f"Method {job.method}; memory budget {budget} MB; seed {job.seed}. {devices.describe(job.device)}")
 
 

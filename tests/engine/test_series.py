@@ -340,6 +340,20 @@ def test_mixed_reference_systems_are_warped_and_said(season, tmp_path, write_ima
         assert (file.height, file.width, file.crs.to_epsg()) == (64, 48, 32632)
 
 
+def test_pixels_finer_than_the_first_rasters_are_told(season, tmp_path, write_image) -> None:
+    images, _ = season(3)
+    with rasterio.open(images[0]) as file:
+        coarse = write_image(
+            file.read()[:, ::2, ::2], "S2_2024-06-20.tif", transform=file.transform * file.transform.scale(2)
+        )
+    with rasterio.open(coarse, "r+") as file:
+        file.descriptions = NAMES
+    result = done([str(coarse), *images], tmp_path)
+    assert any("finer pixels (10 m) than the first, whose 20 m" in line for line in result.warnings)
+    result = done([*images, str(coarse)], tmp_path)
+    assert not any("finer pixels" in line for line in result.warnings)
+
+
 @pytest.mark.parametrize("dates", [1, 2])
 def test_one_and_two_dates(season, tmp_path, dates: int) -> None:
     images, masks = season(dates)
