@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError, OutputError
+from ..models.records import RECORDS
 from ..weights.stored import text_of
 
 try:
@@ -82,6 +83,37 @@ def _in_use(handle: int) -> Iterator[None]:
     finally:
         if fcntl is not None:
             os.close(handle)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keeps other trainings out of a folder: two would take each other's best step for their own.
+
+    Where there are no such locks (Windows, some network disks) nothing is kept out.
+
+    Raises:
+        InputError: another process trains there.
+        OutputError: the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder '{folder}' cannot be made ({error.strerror}). Choose another one.") from error
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(
+                    f"Another process trains in '{folder}'. Wait for its end, or choose another folder."
+                ) from error
+        yield
+    finally:
+        os.close(handle)
 
 
 def clear_parts(folder: Path) -> None:
@@ -165,7 +197,7 @@ def write_weights(
     Args:
         path: to write, whole or not at all.
         network: whose state is stored.
-        name, config: of the registry.
+        name, config: of the registry; what differs from the record's configuration, which is stored beside it.
         facts: text by name: data, steps, figures on held-out samples.
         source: what the file calls its origin.
 
@@ -179,5 +211,6 @@ def write_weights(
     for key in sorted(state):
         digest.update(key.encode())
         digest.update(state[key].numpy().tobytes())
-    header = text_of(name, dict(config), source, digest.hexdigest(), **facts)
+    # whoever reads the file asks its configuration what the network needs, without knowing the record's
+    header = text_of(name, {**RECORDS[name].config, **config}, source, digest.hexdigest(), **facts)
     write_whole(path, lambda part: save_file(state, str(part), metadata=header))

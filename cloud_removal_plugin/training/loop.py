@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -373,5 +374,6 @@ def train(
         f"{len(trainer.samples)} training and {trainer.held_out_count} held-out samples; {trainer.team.count} x "
         f"{trainer.device}.",
     )
-    trainer.run(report, cancelled, log)
-    return trainer, store(trainer)
+    with checkpoints.alone_in(trainer.output) if trainer.team.leads else nullcontext():
+        trainer.run(report, cancelled, log)
+        return trainer, store(trainer)

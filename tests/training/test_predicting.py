@@ -9,14 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 
 pytest.importorskip("torch", reason="training needs PyTorch")
 
 from cloud_removal_plugin.__main__ import main
 from cloud_removal_plugin.datasets import SEN12MSCRTS
+from cloud_removal_plugin.engine.job import Job
+from cloud_removal_plugin.engine.run import run
+from cloud_removal_plugin.methods.learned_inputs import wants
+from cloud_removal_plugin.models.records import RECORDS
 from cloud_removal_plugin.training.baselines import MISSING, least_cloudy, mosaic
 from cloud_removal_plugin.training.config import from_dict
 from cloud_removal_plugin.training.loop import Trainer
+from cloud_removal_plugin.weights.folder import find, weights_folder
 from tests.training.test_loop import quiet, write_larger
 
 
@@ -102,3 +108,28 @@ def test_networks_of_series_have_no_such_baselines(cube_tree: Path, tmp_path: Pa
     assert 0.3 < peak <= 1
     assert together["rmse"] == pytest.approx(math.sqrt(square))
     assert together["psnr_of_peak"] == pytest.approx(20 * math.log10(peak) - 10 * math.log10(square))
+
+
+def test_one_date_is_enough_for_the_trained_network_of_one_date(scene_folder: Path, tmp_path: Path) -> None:
+    """The weights file says all that a restoration asks of the network: one date, no variance."""
+    small = {"encoder_widths": [16], "decoder_widths": [16], "d_model": 16}
+    values = {
+        "preset": "uncrtaints-l2", "output": str(tmp_path / "run"), "network_config": small, "batch": 1, "steps": 1,
+        "device": "cpu", "threads": 1, "crop": 32, "validation_samples": 1,
+        "data": {"root": str(scene_folder), "crop": 32, "reflectance_scale": 1e-4, "reflectance_offset": 0.0},
+    }  # fmt: skip
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(values))
+    assert main(["train", str(config), "--install"]) == 0
+    stored = find("uncrtaints_mono", weights_folder())
+    needed = wants(RECORDS["uncrtaints_mono"], stored.config)
+    assert (needed.dates, needed.variance) == ((1, 1), False)
+    clear, radar = (scene_folder / f"roi0_p1_{name}.tif" for name in ("s2_cloudy", "s1"))
+    mask = np.zeros((1, 48, 48), np.uint8)
+    mask[:, 10:30, 10:30] = 1
+    with rasterio.open(clear) as like, rasterio.open(tmp_path / "mask.tif", "w", driver="GTiff", count=1, height=48,
+            width=48, dtype="uint8", crs=like.crs, transform=like.transform) as file:  # fmt: skip
+        file.write(mask)
+    job = Job("restore", str(clear), str(tmp_path / "out.tif"), method="uncrtaints_mono", radar=str(radar),
+              cloud_mask=str(tmp_path / "mask.tif"))  # fmt: skip
+    assert run(job, quiet, lambda: False, quiet).method_used.startswith("UnCRtainTS, one date")

@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="training needs PyTorch")
 
 import torch
 
-from cloud_removal_plugin.errors import Cancelled, InputError
+from cloud_removal_plugin.errors import Cancelled, InputError, OutputError
 from cloud_removal_plugin.models.conversion import load as load_network
 from cloud_removal_plugin.training import checkpoints
 from cloud_removal_plugin.training.config import from_dict
@@ -186,3 +186,16 @@ def test_files_that_are_left_out_are_counted(settings, triplet_tree: Path) -> No
     assert trainer.notes == ["Of the files for training 1 are missing, truncated or extra; their samples are left out."]
     own = settings()["data"] | {"on_problem": "skip"}
     assert not Trainer(from_dict(settings(data=own))).notes, "own scenes have nothing to leave out"
+
+
+def test_two_trainings_in_one_folder(settings, tmp_path: Path) -> None:
+    values = from_dict(settings(steps=1))
+    train(values, quiet, lambda: False, quiet)
+    before = (tmp_path / "run" / "last.pt").read_bytes()
+    with checkpoints.alone_in(tmp_path / "run"), pytest.raises(InputError, match="Another process trains in"):
+        train(values, quiet, lambda: False, quiet)
+    assert (tmp_path / "run" / "last.pt").read_bytes() == before
+    train(values, quiet, lambda: False, quiet)
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be made"):
+        train(from_dict(settings(output=str(tmp_path / "file" / "run"))), quiet, lambda: False, quiet)
