@@ -38,6 +38,17 @@ _STANDS_FOR_MORE = re.compile(r"\.(xml|json|txt|html?|csv|zip|tar|tgz|tar\.(gz|b
 _RASTER = re.compile(r"\.(?:tiff?|jp2|vrt|img|nc)$", re.IGNORECASE)
 _MASK = re.compile(r"(?i)(?<![a-z])(mask|scl|fmask|qa_?pixel|qa_?60|udm2?|cloud|clouds|cldprb|msk_)(?![a-z])")
 _RADAR = re.compile(r"(?i)(?<![a-z])(vv|vh|hh|hv|s1[abc]?|sentinel-?1|sigma0|gamma0|rtc)(?![a-z])")
+_BESIDE_RADAR = re.compile(
+    r"(?i)[_-](?:inc_?map(?:_ell)?|(?:local_)?inc(?:idence)?(?:_?angle)?|ls_?map|layover\w*|dem|area|rgb|mask|"
+    r"number_of_looks)\.\w+$"
+)
+"""Maps that radar products bring along: angles, layover and shadow, elevation."""
+_PARTS = re.compile(
+    r"(?i)GRANULE/|\.SAFE/|_3B_"
+    r"|HLS\.[SL]30\.T\w{5}\.\d{7}T\d{6}\.v\d+\.\d+\.(?:B\w{2}|Fmask|[SV][AZ]A)\."
+    r"|_L[12]\w{2}_\d{6}_\d{8}_\d{8}_0[12]_\w{2}_(?:SR_|ST_|QA_|B\d|[SV][AZ]A|MTL|ANG|thumb|refl|VER|GCP)"
+)
+"""Files of products that have readers of their own; a stack that was made of them is none, whatever it is called."""
 _OURS = "cloud_removal"
 _EARTH_ENGINE = re.compile(
     r"(?i)^\d{8}T\d{6}_\d{8}T\d{6}_T\d{2}[A-Z]{3}|COPERNICUS[_/]S[12]|system:index|earth.?engine"
@@ -51,7 +62,7 @@ class Single:
 
     Attributes:
         path: the file.
-        kind: "optical", "radar", "mask" or "unknown".
+        kind: "optical", "radar", "map" (beside radar), "mask" or "unknown".
         product: what it is, for people.
         bands: names of its bands as they were understood.
         date: ISO, '' where not known.
@@ -187,8 +198,8 @@ def _belongs(path: str, delivery: Delivery) -> bool:
 
 def _loose(container: Container, name: str, taken: frozenset[str]) -> bool:
     """Whether a file is a raster that no product claims (previews and products' own files are claimed)."""
-    ours = container.gdal(name) in taken or re.search(r"(?i)GRANULE/|\.SAFE/|_3B_|HLS\.[SL]30\.", name)
-    return bool(_RASTER.search(name)) and not ours and not re.search(r"(?i)_L[12]\w{2}_\d{6}_\d{8}_\d{8}_0[12]_", name)
+    ours = container.gdal(name) in taken or _PARTS.search(name)
+    return bool(_RASTER.search(name)) and not ours
 
 
 def _single(path: str) -> Single:
@@ -200,6 +211,8 @@ def _single(path: str) -> Single:
     words = " ".join([info.name, *info.descriptions])
     try:
         if _RADAR.search(words) and not re.search(r"(?i)S2|sentinel-?2", info.name):
+            if _BESIDE_RADAR.search(info.name):
+                return Single(path, "map", "map beside radar, no backscatter (angles, elevation)", date=_date(info))
             return _radar(info)
         if _MASK.search(words) and info.count <= 3:
             return _mask(info)

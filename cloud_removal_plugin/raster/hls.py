@@ -33,7 +33,7 @@ def read_hls(container: Container) -> list[Delivery]:
     groups: dict[str, dict[str, tuple[str, re.Match[str]]]] = {}
     for name in container.names:
         match = _FILE.search(name)
-        if match:
+        if match and match["band"].upper() in (*EXPECTED[match["kind"].upper()], "B10", "B11", "FMASK"):
             groups.setdefault(match["key"], {})[match["band"].upper()] = (name, match)
     return [_granule(container, key, files) for key, files in sorted(groups.items())]
 

@@ -330,6 +330,33 @@ def test_folder_with_many_kinds(tmp_path) -> None:
     assert look(str(tmp_path), cancelled=lambda: True).deliveries == ()
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "HLS.L30.T15SWD.2023153T170851.v2.0.tif",
+        "HLS.S30.T15SWD.2023153T170851.v2.0.stack.tif",
+        "LC09_L2SP_190031_20230714_20230716_02_T1_stack.tif",
+    ],
+)
+def test_a_stack_that_is_called_after_its_product_is_described(tmp_path, name: str) -> None:
+    """It is no band file, so no reader claims it; it must not vanish either."""
+    stack(
+        tmp_path / name, ("B02", "B03", "B04", "B05") if "HLS" in name else ("SR_B2", "SR_B3", "SR_B4", "SR_B5"), 9000
+    )
+    found = look(str(tmp_path))
+    assert not found.deliveries
+    assert [single.kind for single in found.singles] == ["optical"]
+    assert found.singles[0].bands[-1] == ("rededge1" if "S30" in name else "nir08")
+
+
+def test_maps_beside_radar_are_no_backscatter(tmp_path) -> None:
+    key = "S1A_IW_20240510T053010_DVP_RTC10_G_gpuned_A1B2"
+    for ending, value in (("VV", 0.1), ("VH", 0.03), ("inc_map", 0.6), ("dem", 400.0)):
+        stack(tmp_path / f"{key}_{ending}.tif", ("",), value, "float32")
+    kinds = {Path(single.path).stem.removeprefix(f"{key}_"): single.kind for single in look(str(tmp_path)).singles}
+    assert kinds == {"VV": "radar", "VH": "radar", "inc_map": "map", "dem": "map"}
+
+
 def test_zip_of_bands_reads_like_the_folder(tmp_path) -> None:
     folder = make_hls(tmp_path / "plain")
     with zipfile.ZipFile(tmp_path / "granule.zip", "w") as archive:
