@@ -79,8 +79,8 @@ class Problems:
                 if files
             ]
             raise InputError(
-                f"{what} in '{root}' is not whole: {'; '.join(parts)}. Complete it, or pass on_problem='skip' to leave "
-                "the affected samples out."
+                f"{what} in '{root}' is not whole: {'; '.join(parts)}. Complete it, or leave the affected samples out "
+                "with on_problem='skip' (in QGIS SKIP_INCOMPLETE)."
             )
         return self.count
 

@@ -197,7 +197,7 @@ def write_weights(
     Args:
         path: to write, whole or not at all.
         network: whose state is stored.
-        name, config: of the registry; what differs from the record's configuration, which is stored beside it.
+        name, config: of the network; what differs from the configuration of its record, which is stored beside it.
         facts: text by name: data, steps, figures on held-out samples.
         source: what the file calls its origin.
 
@@ -212,5 +212,6 @@ def write_weights(
         digest.update(key.encode())
         digest.update(state[key].numpy().tobytes())
     # whoever reads the file asks its configuration what the network needs, without knowing the record's
-    header = text_of(name, {**RECORDS[name].config, **config}, source, digest.hexdigest(), **facts)
+    published = RECORDS[name].config if name in RECORDS else {}
+    header = text_of(name, {**published, **config}, source, digest.hexdigest(), **facts)
     write_whole(path, lambda part: save_file(state, str(part), metadata=header))

@@ -321,6 +321,10 @@ class Trainer:
         progress = self.progress
         if progress.replaced:
             log("warning", f"{progress.replaced} samples without data in their target were replaced by the next ones.")
+        if self.step.left_out:
+            log(
+                "warning", f"{self.step.left_out} steps gave no finite gradient and were left out; a lower lr may help."
+            )
         if self.config.weights and not_better(progress.history):
             log(
                 "warning",

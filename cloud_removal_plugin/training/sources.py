@@ -169,9 +169,8 @@ class Samples(Dataset):
                 return self.feed.tensors(example) | {"replaced": np.float32(step > 0)}
             if self.on_nan == "raise":
                 raise InputError(
-                    f"The target of the sample '{example.name}' has pixels without data. Fill or leave out that "
-                    "sample, or "
-                    "set on_nan to skip such samples."
+                    f"The target of the sample '{example.name}' has pixels without data. Fill them, or leave such "
+                    "samples out with on_nan='skip' (in QGIS SKIP_INCOMPLETE)."
                 )
         raise InputError("Every sample of the data has pixels without data in its target; there is nothing to learn.")
 

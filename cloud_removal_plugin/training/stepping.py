@@ -23,7 +23,13 @@ MOST_SKIPPED = 20
 
 
 class Step(Protocol):
-    """One optimiser step."""
+    """One optimiser step.
+
+    Attributes:
+        left_out: steps of this process without a finite gradient, which moved nothing.
+    """
+
+    left_out: int
 
     def __call__(self, batches: Sequence[Batch], number: int) -> float:
         """Learns from batches whose gradients are summed; returns the loss."""
@@ -61,7 +67,7 @@ class PlainStep:
         if precision == "fp16" and not team.device.startswith("cuda"):
             raise InputError("Half precision (fp16) trains on CUDA only; choose bf16 or fp32.")
         self.network, self.optimiser, self.feed, self.loss = team.wrapped(network), optimiser, feed, loss
-        self.team, self.clip, self.skipped = team, clip, 0
+        self.team, self.clip, self.skipped, self.left_out = team, clip, 0, 0
         self._dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
         self._scaler = torch.amp.GradScaler(enabled=precision == "fp16")
 
@@ -87,6 +93,7 @@ class PlainStep:
             self._scaler.step(self.optimiser)
         else:
             self.skipped += 1
+            self.left_out += 1
         self._scaler.update()
         _check_skipped(self.skipped)
         return total
@@ -174,13 +181,14 @@ class GeneratorStep:
             gan_mode=str(options.get("gan_mode", "lsgan")), unfreeze_at=int(options.get("unfreeze_iter", 0)),
             further=further, average=team.average_gradients, clip=clip,
         )  # fmt: skip
-        self.skipped = 0
+        self.skipped = self.left_out = 0
 
     def __call__(self, batches: Sequence[Batch], number: int) -> float:
         """See :class:`Step`; one batch at a time, as published."""
         (batch,) = batches
         report = self._step(list(batch["frames"].unbind(1)), batch["target"])
         self.skipped = self.skipped + 1 if report["skipped"] else 0
+        self.left_out += bool(report["skipped"])
         _check_skipped(self.skipped)
         return report["total"]
 

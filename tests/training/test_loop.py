@@ -124,6 +124,17 @@ def test_best_is_chosen_on_held_out_samples(settings, tmp_path: Path, monkeypatc
     ]
 
 
+def test_steps_that_are_left_out_are_counted(settings) -> None:
+    said: list[tuple[str, str]] = []
+    trainer = Trainer(from_dict(settings(preset="dsen2cr-l1", steps=4)))
+    base = trainer.step.loss
+    trainer.step.loss = lambda feed, output, batch: (
+        base(feed, output, batch) * (float("nan") if trainer.progress.step in (1, 2) else 1)
+    )
+    trainer.run(quiet, lambda: False, lambda *what: said.append(what))
+    assert ("warning", "2 steps gave no finite gradient and were left out; a lower lr may help.") in said
+
+
 def test_a_fine_tuning_that_made_nothing_better_says_so(settings, tmp_path: Path, monkeypatch) -> None:
     _, outcome = train(from_dict(settings(steps=1)), quiet, lambda: False, quiet)
     found = iter([1.0, 3.0, 2.0])

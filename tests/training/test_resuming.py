@@ -199,3 +199,9 @@ def test_two_trainings_in_one_folder(settings, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be made"):
         train(from_dict(settings(output=str(tmp_path / "file" / "run"))), quiet, lambda: False, quiet)
+
+
+def test_weights_of_a_network_without_a_record(tmp_path: Path) -> None:
+    """The starter network has no entry among the published ones."""
+    checkpoints.write_weights(tmp_path / "w.safetensors", torch.nn.Linear(2, 2), "starter", {"a": 1}, {}, "test")
+    assert read_header(tmp_path / "w.safetensors", "starter").config == {"a": 1}
