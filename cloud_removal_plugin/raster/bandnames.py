@@ -17,6 +17,8 @@ L30 = {"1": "coastal", "2": "blue", "3": "green", "4": "red", "5": "nir08", "6":
 LANDSAT_89 = {key: value for key, value in L30.items() if key != "9"}
 LANDSAT_457 = {"1": "blue", "2": "green", "3": "red", "4": "nir08", "5": "swir16", "7": "swir22"}
 
+MODIS = {"1": "red", "2": "nir08", "3": "blue", "4": "green", "6": "swir16", "7": "swir22"}
+
 TABLES: dict[str, dict[str, str]] = {
     "sentinel2": S30,
     "S30": S30,
@@ -24,6 +26,7 @@ TABLES: dict[str, dict[str, str]] = {
     "L89": LANDSAT_89,
     "L457": LANDSAT_457,
     "generic": S30,
+    "MODIS": MODIS,
 }
 
 COMMON: dict[str, str] = {
@@ -48,7 +51,7 @@ NOT_REFLECTANCE = frozenset({
     "saa", "vaa", "raa", "sunazimuthangles", "sunzenithangles", "viewazimuthmean", "viewzenithmean", "angle",
     "vv", "vh", "hh", "hv", "elevation", "dem", "slope", "aspect", "temperature", "precipitation", "alpha",
     "udm", "udm2", "tci", "ndvi", "ndwi", "evi", "doy", "thermal", "tir", "tirs", "st", "lwir", "pan",
-    "panchromatic", "confidence", "classi", "quality", "classes", "label", "labels",
+    "panchromatic", "opacity", "confidence", "classi", "quality", "classes", "label", "labels",
 })  # fmt: skip
 """Words in a band's name that say it is not a reflectance."""
 

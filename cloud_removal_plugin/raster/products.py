@@ -11,7 +11,10 @@ from .dates import date_of
 from .info import RasterInfo
 
 _HLS = re.compile(r"(?i)(?<![a-z0-9])HLS[._\-]?([SL]30)?")
-_LANDSAT = re.compile(r"(?i)(?<![a-z0-9])L([COTEM])0?([4-9])_L([12])|landsat")
+_LANDSAT = re.compile(r"(?i)(?<![a-z0-9])L([COTEM])0?([4-9])(?:_L([12])|(?![a-z0-9]))|landsat")
+_MODIS = re.compile(r"(?i)(?<![a-z0-9])(?:M[OY]D09|MCD43A4|VNP09)|sur_refl_b0\d")
+_NEWER_LANDSAT = re.compile(r"(?i)\bST_B10\b|\bB1[01]\b|QA_AEROSOL")
+_OLDER_LANDSAT = re.compile(r"(?i)\bST_B6\b|\bB6_VCID|ATMOS_OPACITY|SR_CLOUD_QA")
 _PLANET = re.compile(r"(?i)analyticms|psscene|superdove|(?<![a-z])planet")
 _SENTINEL2 = re.compile(
     r"(?i)sentinel[-_ ]?2|(?<![a-z0-9])s2[abcd]?(?:_msi|l[12][ac]|hand|[_\-.]|$)"
@@ -42,12 +45,14 @@ class Product:
         table: how band numbers are meant (key of :data:`bandnames.TABLES`), or "".
         level: "L1C" or "L2A" for Sentinel-2 where known, else "".
         evidence: what gave the sensor away, for the log.
+        doubt: a sentence about what the analyst should check, "" where nothing is open.
     """
 
     sensor: str
     table: str = ""
     level: str = ""
     evidence: str = ""
+    doubt: str = ""
 
 
 SOURCE_TAG = "SOURCE_PRODUCT"
@@ -89,10 +94,19 @@ def identify(info: RasterInfo, sensor: str = "auto") -> Product:
     if found == "hls":
         return Product(found, _hls_table(info, text), "", evidence)
     if found == "landsat":
-        return Product(found, _landsat_table(info, text, tokens), "", evidence)
+        table = _landsat_table(info, text, tokens)
+        return Product(found, table or "L89", "", evidence, "" if table or not any(tokens) else _WHICH_LANDSAT)
     if found == "sentinel2":
         return Product(found, "sentinel2", _level(info, text, tokens), evidence)
-    return Product(found, "", "", evidence)
+    return Product(found, "MODIS" if evidence == _IS_MODIS else "", "", evidence)
+
+
+_IS_MODIS = "MODIS or VIIRS by its name or bands"
+_WHICH_LANDSAT = (
+    "Nothing says of which Landsat it is; the band numbers are taken as those of Landsat 8 and 9, where B4 is red and "
+    "B5 near infrared (of Landsat 4 to 7: B3 and B4). If that is wrong, write LT05 or LE07 into the file's name, as "
+    "LT05_190031_20040501."
+)
 
 
 def _sensor(info: RasterInfo, text: str, tokens: list[str]) -> tuple[str, str]:
@@ -102,6 +116,8 @@ def _sensor(info: RasterInfo, text: str, tokens: list[str]) -> tuple[str, str]:
         if match:
             return sensor, f"'{match[0].strip('._- ')}' in its name or metadata"
     lower = " ".join(info.descriptions).lower()
+    if _MODIS.search(f"{info.name} {lower}"):
+        return "generic", _IS_MODIS
     if "coastal_blue" in lower or "green_i" in lower:
         return "planet", "its band names"
     if re.search(r"\bsr_b\d", lower):
@@ -122,14 +138,22 @@ def _hls_table(info: RasterInfo, text: str) -> str:
 
 
 def _landsat_table(info: RasterInfo, text: str, tokens: list[str]) -> str:
+    """Which Landsat's band numbers, "" where neither name nor bands tell."""
     match = _LANDSAT.search(text)
     if match and match[2]:
         return "L89" if match[2] in "89" else "L457"
-    numbered = re.search(r"(?i)landsat[-_ ]?([4-9])", " ".join([text, *info.tags.values()]))
+    numbered = re.search(
+        r"(?i)(?:landsat[-_ ]?|(?<![a-z0-9])L[COTEM]0)([4-9])(?![0-9])", " ".join([text, *info.tags.values()])
+    )
     if numbered:
         return "L89" if numbered[1] in "89" else "L457"
+    names = " ".join(info.descriptions)
+    if _OLDER_LANDSAT.search(names) or _NEWER_LANDSAT.search(names):
+        return "L457" if _OLDER_LANDSAT.search(names) else "L89"
+    if "6" in tokens:
+        return "L89"  # thermal in the older ones, which Level 2 calls ST_B6
     # Landsat 4 to 7 deliver SR_B1..B5 and B7: six bands without a B6
-    return "L457" if "1" in tokens and "7" in tokens and "6" not in tokens else "L89"
+    return "L457" if "1" in tokens and "7" in tokens else ""
 
 
 def _level(info: RasterInfo, text: str, tokens: list[str]) -> str:
@@ -148,6 +172,8 @@ def landsat_level(info: RasterInfo) -> str:
     """ "L2" (surface reflectance), "L1" (top of atmosphere) or "C1" (Collection 1 integers) of a Landsat raster."""
     text = source_text(info)
     match = _LANDSAT.search(text)
+    if match and not match[3] and match[2] and re.search(r"(?i)(?:^| )B\d", " ".join(info.descriptions)):
+        return "L1"  # Earth Engine's images are called LC08_190031_20140501 at any level; B4 is not SR_B4
     if re.search(r"_01_(T1|T2|RT)(_|\.|$)", text) or info.dtype == "int16":
         return "C1"
     return "L1" if match and match[3] == "1" else "L2"

@@ -113,6 +113,8 @@ def recognise(
     product = identify(info, sensor)
     log = Log(info.name)
     log.say(f"read as {product.sensor} ({product.evidence}).")
+    if product.doubt:
+        log.warn(product.doubt)
     used = _used_bands(info, product, log)
     _refuse_pictures(info, used, sensor, scale)
     values = sample(info, used)

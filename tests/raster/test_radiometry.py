@@ -109,6 +109,37 @@ class TestBands:
         )  # fmt: skip
         assert recognise(make(dn(6), "LC08_L2SP_1.tif", names=names)).bands[:2] == ("coastal", "blue")
 
+    @pytest.mark.parametrize("name", ["LT05_190031_20040501.tif", "LE07_2004-05-01.tif", "stack.tif"])
+    def test_earth_engines_older_landsat(self, make, name):
+        """All bands of an export, ST_B6 among them, which Landsat 8 has not; and top-of-atmosphere bands without SR."""
+        surface = ("SR_B1", "SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B7", "SR_ATMOS_OPACITY", "ST_B6", "QA_PIXEL")
+        older = ("blue", "green", "red", "nir08", "swir16", "swir22")
+        found = recognise(make(dn(9) + 8000, name, names=surface))
+        assert found.bands == older
+        assert found.scale == 2.75e-5
+        assert not found.warnings
+        if name != "stack.tif":
+            top = make(reflectance(7).astype(np.float32), name, names=("B1", "B2", "B3", "B4", "B5", "B6", "B7"))
+            assert recognise(top).bands == older
+
+    def test_a_landsat_that_nothing_tells(self, make):
+        names = ("SR_B2", "SR_B3", "SR_B4", "SR_B5")
+        found = recognise(make(dn(4) + 8000, "stack.tif", names=names))
+        assert found.bands == ("blue", "green", "red", "nir08")
+        assert any("nothing says of which Landsat" in sentence for sentence in found.warnings)
+        told = make(dn(4) + 8000, "stack.tif", names=names, tags={"collection": "LANDSAT/LT05/C02/T1_L2"})
+        assert recognise(told).bands == ("green", "red", "nir08", "swir16")
+        assert not recognise(told).warnings
+        newer = recognise(make(dn(4), "LC08_190031_20140501.tif", names=("B2", "B3", "B4", "B5")))
+        assert newer.bands == ("blue", "green", "red", "nir08")
+        assert newer.scale == 2e-5
+
+    def test_modis_counts_otherwise(self, make):
+        names = tuple(f"sur_refl_b0{number}" for number in range(1, 8))
+        assert recognise(make(dn(7), names=names)).bands == (
+            "red", "nir08", "blue", "green", "band5", "swir16", "swir22",
+        )  # fmt: skip
+
     def test_planet(self, make):
         eight = ("coastal_blue", "blue", "green_i", "green", "yellow", "red", "rededge", "nir")
         found = recognise(make(dn(8), names=eight))

@@ -18,7 +18,7 @@ from cloud_removal_plugin.raster.writer import RasterWriter
 GRID = Grid("EPSG:32633", (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_600_000.0), 300, 280)
 LIKE = SimpleNamespace(
     count=1, dtype="uint16", nodata=(0,), colorinterp=["gray"], descriptions=("B4",), scales=(1.0,), offsets=(0.0,),
-    tags={}, band_tags=[{}],
+    tags={}, band_tags=[{}], path="like.tif",
 )  # fmt: skip
 
 
