@@ -23,7 +23,7 @@ from .example import Example
 LEAST_COVERAGE = 0.1
 MASK_TRIES = 20
 FILTERS = ("none", "cloud-free", "cloud-free_consecutive")
-GAPS = ("random_clouds", "real_clouds")
+GAPS = ("random_clouds", "own_clouds", "real_clouds")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,9 @@ class SeriesChoices:
         frames: which frames stay: of :data:`FILTERS`; with ``none`` all of them.
         min_length: cubes with fewer kept frames count as empty.
         max_length: a random run of at most so many kept frames; 0 = all.
-        gaps: ``random_clouds`` (simulated) or ``real_clouds`` (the cube's own masks).
+        gaps: ``random_clouds`` (masks of other cubes of the region, as U-TILISE draws them), ``own_clouds`` (masks of
+            the same cube's cloudy frames over its clear ones, as Clear Vision's authors do) or ``real_clouds`` (each
+            frame's own mask).
         augment: quarter turns and flips, the same for all frames of a sample.
         seed: of all draws; with epoch and index it fixes a sample.
         strong: the stricter filter for clear frames (SEN12MS-CR-TS).
@@ -160,6 +162,16 @@ class SeriesDataset(Dataset):
                     break
         return masks
 
+    def _gaps(self, index: int, cube: Cube, kept: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """bool (T, 1, H, W): what is hidden of the frames that serve as a truth."""
+        real = cube.mask[kept][:, None]
+        if self.choices.gaps == "real_clouds" or not len(kept):
+            return real
+        if self.choices.gaps == "own_clouds":
+            return own_clouds(cube.mask, kept, rng)[:, None]
+        drawn = choose_frames(len(kept), rng).masked
+        return dilated(overlay(np.zeros_like(real), self._masks_for(index, drawn, rng, real.shape[-2:])))
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         """A series for training.
 
@@ -180,13 +192,7 @@ class SeriesDataset(Dataset):
             start = int(rng.integers(0, len(kept) - how.max_length + 1))
             kept = kept[start : start + how.max_length]
         truth = np.clip(np.nan_to_num(cube.optical[kept]), 0, 1)
-        real = cube.mask[kept][:, None]
-        masks = real
-        if how.gaps == "random_clouds":
-            masks = np.zeros_like(real)
-            if len(kept):
-                drawn = choose_frames(len(kept), rng).masked
-                masks = dilated(overlay(masks, self._masks_for(index, drawn, rng, real.shape[-2:])))
+        real, masks = cube.mask[kept][:, None], self._gaps(index, cube, kept, rng)
         sample = {"x": filled(truth, masks), "y": truth, "masks": masks, "cloud_mask": real}
         if cube.radar is not None:
             sample["radar"] = cube.radar[kept]
@@ -229,6 +235,27 @@ class SeriesDataset(Dataset):
             radar_days=days - days[0] if radar is not None else np.zeros(0), pixel_m=self.pixel_m,
         )  # fmt: skip
         return Example(observation, truth[0], sample["name"], truth)
+
+
+def own_clouds(masks: np.ndarray, kept: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Gaps as Clear Vision's authors simulate them (https://github.com/caoymg/Clear-Vision).
+
+    Of the frames that are not kept the first few lend their masks, one to half as many as there are kept frames; with
+    empty masks for the others they are shuffled over the kept frames, the first of which may get one, too.
+
+    Args:
+        masks: bool (T, H, W), of all frames of a cube. kept: indices of the clear ones. rng: source of the draws.
+
+    Returns:
+        bool (len(kept), H, W).
+    """
+    cloudy = np.setdiff1d(np.arange(len(masks)), kept)
+    most = min(len(kept) // 2, len(cloudy))
+    gaps = np.zeros((len(kept), *masks.shape[1:]), bool)
+    if most:
+        lent = masks[cloudy[: int(rng.integers(1, most + 1))]]
+        gaps[rng.permutation(len(kept))[: len(lent)]] = lent
+    return gaps
 
 
 def _longest(indices: np.ndarray, breaks: Sequence[bool] | np.ndarray) -> np.ndarray:

@@ -57,9 +57,11 @@ def run_command(chosen: argparse.Namespace, report: Report, cancelled: Callable[
     from .predicting import evaluate, predict
 
     if chosen.command == "predict":
-        count = predict(config, chosen.weights, chosen.part, output, report, cancelled)
+        count = predict(config, chosen.weights, chosen.part, output, report, cancelled, log)
         return f"{count} predictions in {output}"
-    means = evaluate(config, chosen.weights, chosen.part, output, report, cancelled, chosen.images, chosen.baselines)
+    means = evaluate(
+        config, chosen.weights, chosen.part, output, report, cancelled, chosen.images, chosen.baselines, log
+    )
     for name, value in means.items():
         log("info", f"{name}: {value:.6g}")
     return f"Figures of every sample in {output / 'figures.csv'}"

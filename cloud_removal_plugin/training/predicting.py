@@ -41,10 +41,15 @@ TOGETHER = "all pixels"
 
 Report = Callable[[float, str], None]
 Cancel = Callable[[], bool]
+Log = Callable[[str, str], None]
 
 
 def _never() -> bool:
     return False
+
+
+def _silent(*_: str) -> None:
+    """Takes sentences of a log."""
 
 
 def _stop_if(cancelled: Cancel) -> None:
@@ -76,6 +81,9 @@ class Predictor:
         stored: the weights.
         part: of :data:`.sources.PARTS`.
 
+    Attributes:
+        left_out: samples that could not be judged, of those that were asked for.
+
     Raises:
         InputError: the data or the weights cannot be used.
     """
@@ -89,22 +97,41 @@ class Predictor:
         self.device = device_of(config.device)
         self.network = load(stored).to(self.device)
         self.members = Members(config.options, self.device) if self.feed.record.module == "tuacr" else None
+        self.left_out = 0
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __iter__(self) -> Iterator[Prediction | MaskPrediction]:
-        """Every sample; samples of one name are numbered from the second on."""
+        """Every sample that can be judged; samples of one name are numbered from the second on."""
         seen: Counter[str] = Counter()
+        self.left_out = 0
         for index in range(len(self)):
             one = self._of(index)
+            if one is None:
+                self.left_out += 1
+                continue
             seen[one.name] += 1
             yield replace(one, name=f"{one.name}_{seen[one.name]}") if seen[one.name] > 1 else one
 
-    def _of(self, index: int) -> Prediction | MaskPrediction:
+    def _of(self, index: int) -> Prediction | MaskPrediction | None:
         if isinstance(self.feed, MaskFeed):
             return self._of_mask(index)
-        return self._of_series(index) if self.feed.wants_series else self._of_image(index)
+        if self.feed.wants_series:
+            return self._of_series(index)
+        return self._of_image(index) if self._is_in_range(index) else None
+
+    def _is_in_range(self, index: int) -> bool:
+        """Whether enough dates are covered as ``min_cov`` and ``max_cov`` ask: the toolbox's test leaves others out."""
+        choose = getattr(self.samples.reader, "choice", None)
+        return choose is None or self.feed.record.module != "seq2point" or choose(index).in_range
+
+    def closing(self) -> str:
+        """A sentence on what was left out, '' for nothing."""
+        if not self.left_out:
+            return ""
+        why = "too few clear frames" if self.feed.wants_series else "too few dates within min_cov and max_cov"
+        return f"{self.left_out} of {len(self)} samples were left out: {why}."
 
     def _output(self, batch: Mapping[str, Any]) -> Any:
         """What the network gives; sizes that it cannot take are filled up before and cut off again."""
@@ -163,13 +190,16 @@ class Predictor:
             return None
         return self.feed.variance(output)[0, 0].float().cpu().numpy() / np.float32(self.feed.scaling.top) ** 2
 
-    def _of_series(self, index: int) -> Prediction:
-        batch = pad_series([self.samples[index]])
+    def _of_series(self, index: int) -> Prediction | None:
+        sample = self.samples.series(index)
+        if not len(sample["x"]):
+            return None
+        batch = pad_series([self.feed.from_series(sample)])
         estimate = self._output(batch)[0].cpu()
         valid = batch["masks_valid_obs"][0].bool()
         arrays = [tensor[valid].float().numpy() for tensor in (estimate, batch["y"][0], batch["x"][0])]
         hidden = batch["masks"][0][valid][:, 0].numpy() > 0.5
-        return Prediction(f"series_{index:05d}", *arrays, hidden, self.feed.record.bands)
+        return Prediction(sample["name"], *arrays, hidden, self.feed.record.bands)
 
 
 def figures_of(one: Prediction | MaskPrediction, network: str) -> dict[str, float]:
@@ -196,7 +226,7 @@ def figures_of(one: Prediction | MaskPrediction, network: str) -> dict[str, floa
 
 def evaluate(
     config: TrainingConfig, weights: str, part: str, output: Path, report: Report, cancelled: Cancel = _never,
-    images: bool = False, baselines: bool = False,
+    images: bool = False, baselines: bool = False, log: Log = _silent,
 ) -> dict[str, float]:  # fmt: skip
     """Measures every sample of a part of the data.
 
@@ -206,6 +236,7 @@ def evaluate(
             over the pixels of all samples together, in a row before the last.
         report, cancelled: progress, and whether to stop.
         images: write rasters and pictures, too.
+        log: hears what was left out.
         baselines: measure what the inputs alone give, too, in figures_least_cloudy.csv and figures_mosaic.csv.
 
     Returns:
@@ -227,6 +258,7 @@ def evaluate(
             write_images(one, output)
         _stop_if(cancelled)
         report(count / len(restored), f"{count} of {len(restored)} samples")
+    _say_left_out(restored, log)
     found = {name: _settled(output / f"{name}.csv", rows) for name, rows in tables.items()}
     return found["figures"]
 
@@ -263,8 +295,9 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def predict(
-    config: TrainingConfig, weights: str, part: str, output: Path, report: Report, cancelled: Cancel = _never
-) -> int:
+    config: TrainingConfig, weights: str, part: str, output: Path, report: Report, cancelled: Cancel = _never,
+    log: Log = _silent,
+) -> int:  # fmt: skip
     """Writes every prediction as a GeoTIFF and a picture beside its truth; returns how many.
 
     Raises:
@@ -276,7 +309,20 @@ def predict(
         write_images(one, output)
         _stop_if(cancelled)
         report(count / len(restored), f"{count} of {len(restored)} predictions")
-    return len(restored)
+    _say_left_out(restored, log)
+    return len(restored) - restored.left_out
+
+
+def _say_left_out(restored: Predictor, log: Log) -> None:
+    """Says what was left out.
+
+    Raises:
+        InputError: everything.
+    """
+    if restored.left_out == len(restored):
+        raise InputError(f"Nothing can be judged. {restored.closing()}")
+    if restored.left_out:
+        log("warning", restored.closing())
 
 
 def _calibration(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:

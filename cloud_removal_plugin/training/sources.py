@@ -174,6 +174,20 @@ class Samples(Dataset):
                 )
         raise InputError("Every sample of the data has pixels without data in its target; there is nothing to learn.")
 
+    def series(self, index: int) -> Mapping[str, Any]:
+        """The reader's series behind an index, empty where too few of its frames are clear.
+
+        Raises:
+            InputError: the data hold no series.
+        """
+        sample = self.reader[index % len(self)]
+        if not isinstance(sample, Mapping) or "x" not in sample:
+            raise InputError(
+                f"{self.feed.record.title} learns from series with simulated gaps; choose EarthNet2021, "
+                "EarthNet2021x or SEN12MS-CR-TS as HDF5."
+            )
+        return sample
+
     def example(self, index: int) -> Example:
         """The physical sample behind an index, cropped as for training."""
         return self._prepared(self.epoch, index)
@@ -196,12 +210,7 @@ class Samples(Dataset):
 
     def _series(self, index: int) -> Mapping[str, Any]:
         for step in range(len(self)):
-            sample = self.reader[(index + step) % len(self)]
-            if not isinstance(sample, Mapping) or "x" not in sample:
-                raise InputError(
-                    f"{self.feed.record.title} learns from series with simulated gaps; choose EarthNet2021, "
-                    "EarthNet2021x or SEN12MS-CR-TS as HDF5."
-                )
+            sample = self.series(index + step)
             if len(sample["x"]):
                 return sample
         raise InputError("No series of the data has enough clear frames; lower min_length or choose frames = 'none'.")

@@ -15,7 +15,8 @@ pytest.importorskip("h5py", reason="these data sets are HDF5")
 import h5py
 
 from cloud_removal_plugin.bands import SENTINEL2_L1C
-from cloud_removal_plugin.datasets import EarthNet2021x, SEN12MSCRTSFile, open_dataset
+from cloud_removal_plugin.datasets import EarthNet2021, EarthNet2021x, SEN12MSCRTSFile, open_dataset
+from cloud_removal_plugin.datasets.series import own_clouds
 from cloud_removal_plugin.datasets.truncation import is_whole
 from cloud_removal_plugin.errors import InputError
 
@@ -153,3 +154,24 @@ def test_hdf5_ends_are_seen(tmp_path: Path) -> None:
         for share in (0.0, 0.01, 0.5, 0.99):
             path.write_bytes(content[: int(share * len(content))])
             assert not is_whole(path), (version, share)
+
+
+def test_gaps_of_the_cubes_own_clouds(cube_tree: Path, cache: Path) -> None:
+    """As Clear Vision's authors: masks of the first cloudy frames, undilated, over any of the clear ones."""
+    reader = EarthNet2021(cube_tree, "train", cache=cache, gaps="own_clouds", max_length=0)
+    cube = reader.cube(0)
+    cloudy = np.flatnonzero(cube.mask.any(axis=(1, 2)))
+    found, firsts = set(), set()
+    for reader.epoch in range(40):
+        masks = reader[0]["masks"].numpy()[:, 0] > 0
+        hidden = np.flatnonzero(masks.any(axis=(1, 2)))
+        assert 1 <= len(hidden) <= min(len(masks) // 2, len(cloudy))
+        assert all(any(np.array_equal(masks[t], cube.mask[c]) for c in cloudy[: len(hidden)]) for t in hidden)
+        found.add(len(hidden))
+        firsts.add(0 in hidden)
+    assert len(found) > 3
+    assert firsts == {True, False}
+    reader.epoch = 3
+    assert np.array_equal(reader[0]["masks"], reader[0]["masks"]), "a draw follows from seed, epoch and index"
+    none = own_clouds(np.ones((3, 4, 4), bool), np.arange(3), np.random.default_rng(0))
+    assert not none.any(), "without a cloudy frame there is no gap"

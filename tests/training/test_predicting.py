@@ -133,3 +133,38 @@ def test_one_date_is_enough_for_the_trained_network_of_one_date(scene_folder: Pa
     job = Job("restore", str(clear), str(tmp_path / "out.tif"), method="uncrtaints_mono", radar=str(radar),
               cloud_mask=str(tmp_path / "mask.tif"))  # fmt: skip
     assert run(job, quiet, lambda: False, quiet).method_used.startswith("UnCRtainTS, one date")
+
+
+def test_series_with_too_few_clear_frames_are_no_others_twice(cube_tree: Path, tmp_path: Path, capsys) -> None:
+    """A training takes the next series in their place; an evaluation counts every series once, by its name."""
+    first, second = sorted((cube_tree / "train/29SND").iterdir())
+    with np.load(first) as arrays:
+        cloudy = dict(arrays)
+    cloudy["highresdynamic"][:, :, -1] = 1
+    np.savez(first, **cloudy)
+    values = {
+        "preset": "clearvision-removal", "output": str(tmp_path / "run"), "network_config": {"widths": [8, 8, 8, 8]},
+        "batch": 1, "steps": 1, "device": "cpu", "threads": 1, "data": {"root": str(cube_tree), "max_length": 4,
+        "validation": {"split": "train", "root": str(cube_tree)}},
+    }  # fmt: skip
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(values))
+    assert main(["train", str(config)]) == 0
+    capsys.readouterr()
+    for command in ("evaluate", "predict"):
+        assert main([command, str(config)]) == 0
+        assert "1 of 2 samples were left out: too few clear frames" in capsys.readouterr().err
+    assert list(rows_of(tmp_path / "run/evaluate/figures.csv"))[:1] == [second.stem]
+    assert len(rows_of(tmp_path / "run/evaluate/figures.csv")) == 3
+    assert [path.name for path in (tmp_path / "run/predict").glob("*.tif")] == [f"{second.stem}_restored.tif"]
+    np.savez(second, **cloudy)
+    assert main(["evaluate", str(config)]) == 1
+    assert "Nothing can be judged. 2 of 2 samples" in capsys.readouterr().err
+
+
+def test_dates_out_of_the_wanted_range_are_left_out_as_in_the_toolbox(points: Path, capsys) -> None:
+    values = json.loads(points.read_text())
+    values["data"] |= {"min_cov": 0.99, "max_cov": 1.0}
+    points.write_text(json.dumps(values))
+    assert main(["evaluate", str(points)]) == 1
+    assert "too few dates within min_cov and max_cov" in capsys.readouterr().err
