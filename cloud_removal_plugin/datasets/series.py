@@ -240,8 +240,8 @@ class SeriesDataset(Dataset):
 def own_clouds(masks: np.ndarray, kept: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Gaps as Clear Vision's authors simulate them (https://github.com/caoymg/Clear-Vision).
 
-    Of the frames that are not kept the first few lend their masks, one to half as many as there are kept frames; with
-    empty masks for the others they are shuffled over the kept frames, the first of which may get one, too.
+    The first few cloudy frames lend their masks, one to half as many as there are kept frames; with empty masks for the
+    others they are shuffled over the kept frames, the first of which may get one, too.
 
     Args:
         masks: bool (T, H, W), of all frames of a cube. kept: indices of the clear ones. rng: source of the draws.
@@ -249,7 +249,7 @@ def own_clouds(masks: np.ndarray, kept: np.ndarray, rng: np.random.Generator) ->
     Returns:
         bool (len(kept), H, W).
     """
-    cloudy = np.setdiff1d(np.arange(len(masks)), kept)
+    cloudy = np.setdiff1d(np.flatnonzero(masks.any(axis=(1, 2))), kept)
     most = min(len(kept) // 2, len(cloudy))
     gaps = np.zeros((len(kept), *masks.shape[1:]), bool)
     if most:
