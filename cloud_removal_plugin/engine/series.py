@@ -91,11 +91,11 @@ def _allow_files(count: int) -> None:
 
 def _introduce(job: Job, scene: SeriesScene, budget: int, log: Log) -> None:
     """The first lines of the log."""
-    first = scene.layers[0].info
     days = list(dict.fromkeys(day.isoformat() for day in (scene.dates or [])))
     span = " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "not known when"
     count = f"{len(scene.layers)} dates ({span})" if len(scene.layers) > 1 else f"One date ({span})"
-    log("info", f"{count}, {first.dtype}; bands: {', '.join(scene.bands)}.")
+    dtypes = ", ".join(dict.fromkeys(each.info.dtype for each in scene.layers))
+    log("info", f"{count}, {dtypes}; bands: {', '.join(scene.bands)}.")
     grid = scene.grid
     log("info", f"Grid of {Path(job.products[0]).name}: {grid.width} x {grid.height} pixels of {grid.pixel_m:.4g} m.")
     warped = sum(not reader.same_grid for reader in scene.readers)
@@ -267,9 +267,10 @@ class _SeriesRun:
         missing = int((self._hidden - self._restored).sum())
         warnings = list(scene.warnings)
         if missing:
+            composite = self._settings.target.strip().lower() == "composite"
             warnings.append(
                 f"{missing} of {int(self._hidden.sum())} hidden pixels could not be restored, because nothing is known "
-                "of them on any date. They were left as they were."
+                f"of them on any date. They were {'left out of the composite' if composite else 'left as they were'}."
             )
         if len(scene.layers) == 1 and self._restored.any():
             warnings.append("With one date alone the gaps are filled from their rims; more dates help most.")

@@ -10,6 +10,7 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
+from cloud_removal_plugin.engine import series, series_plan
 from cloud_removal_plugin.engine.job import Job
 from cloud_removal_plugin.engine.series_bands import Pass, passes, union
 from cloud_removal_plugin.errors import InputError
@@ -91,6 +92,21 @@ def test_every_date_is_restored_in_its_own_bands(sets, method: str, season, tmp_
             assert (deviation[:, cloud] > 0).all()
     assert any("different bands, and each is restored in its own" in line for line in said)
     assert any("Only one date has" in line for line in said) == (sets.count(SENTINEL) == 1 and method != "inpainting")
+
+
+def test_windows_and_regions_do_not_show(season, tmp_path, monkeypatch) -> None:
+    """Several passes, each with its own model of every region."""
+    images, masks, truths, clouds = season(MIXED)
+    done(images, tmp_path, masks, method="fast", output=str(tmp_path / "whole"))
+    monkeypatch.setattr(series_plan, "EDGES", (32,))
+    done(images, tmp_path, masks, method="fast", output=str(tmp_path / "cut"))
+    for number in range(len(images)):
+        whole, cut = (read(restored(tmp_path, number, folder)).astype(int) for folder in ("whole", "cut"))
+        assert np.abs(whole - cut).max() <= 1
+    monkeypatch.setattr(series, "REGION_PX", 40)
+    done(images, tmp_path, masks, method="fast")
+    for number, (truth, cloud) in enumerate(zip(truths, clouds, strict=True)):
+        assert (errors(restored(tmp_path, number), truth, cloud) < 150).all()
 
 
 def test_clouds_are_found_on_dates_that_lack_bands(season, tmp_path) -> None:
