@@ -21,7 +21,7 @@ from qgis.core import (
 from ..engine.job import Job
 from ..gui import styling
 from ..gui.natural import style_natural
-from . import checks, layers, products, running
+from . import checks, inputs, layers, products, running
 from .base import CloudRemovalAlgorithm
 
 NUMBERS = ("applied", "recorded")
@@ -36,6 +36,7 @@ class PrepareSentinel2(CloudRemovalAlgorithm):
     DATE = "DATE"
     EXTENT = "EXTENT"
     OFFSET = "OFFSET"
+    REFLECTANCE_OFFSET = "REFLECTANCE_OFFSET"
     PIXEL = "PIXEL"
     OUTPUT = "OUTPUT"
     CLOUDS = "CLOUDS"
@@ -61,6 +62,8 @@ class PrepareSentinel2(CloudRemovalAlgorithm):
             ),
             advanced=True,
         )
+        typed = self.tr("Offset to reflectance (empty = the product's)")
+        self.add(QgsProcessingParameterNumber(self.REFLECTANCE_OFFSET, typed, real, optional=True), advanced=True)
         pixel = self.tr("Pixel size (m, 0 = automatic)")
         self.add(QgsProcessingParameterNumber(self.PIXEL, pixel, real, 0, False, 0, 10_000), advanced=True)
         self.add(raster(self.OUTPUT, self.tr("Stack")))
@@ -119,6 +122,7 @@ class PrepareSentinel2(CloudRemovalAlgorithm):
             products=tuple(products.paths(self, parameters, context)),
             extent=None if whole else box,
             settings=json.dumps(settings),
+            reflectance_offset=inputs.number(self, parameters, self.REFLECTANCE_OFFSET, context),
         )
         return True
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..clouds import published, rules, s2cloudless
 from ..clouds.detect import detect_scene
+from ..errors import InputError
 from ..raster.grid import Grid
 from ..raster.reader import OpticalReader
 from ..raster.sun import suns_of
@@ -87,10 +88,15 @@ def detect_dates(
                 if date in each.kept and date in wanted:
                     write(date, window, classes, found)
 
-            said = detect_scene(
-                mine, grid, np.asarray(days)[list(each.layers)], method=method, threshold=threshold, dilate=dilate,
-                report=lambda share, number=number: report((number + share) / len(every)), cancelled=cancelled,
-                write=keep, pool=pool, weights=weights, **suns_of(reader.info for reader in mine),
-            )  # fmt: skip
+            try:
+                said = detect_scene(
+                    mine, grid, np.asarray(days)[list(each.layers)], method=method, threshold=threshold, dilate=dilate,
+                    report=lambda share, number=number: report((number + share) / len(every)), cancelled=cancelled,
+                    write=keep, pool=pool, weights=weights, **suns_of(reader.info for reader in mine),
+                )  # fmt: skip
+            except InputError as error:
+                if len(every) == 1:
+                    raise
+                raise InputError(f"{readers[min(each.kept)].info.name}: {error}") from error
             notes |= dict.fromkeys(said)
     return list(notes)

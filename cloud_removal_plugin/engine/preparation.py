@@ -22,7 +22,7 @@ from ..raster.together import Together
 from ..raster.windows import Window, cores
 from ..raster.writer import RasterWriter
 from .job import Job, Result
-from .preparing import Settings, chosen_bands, one_pass
+from .preparing import Settings, chosen_bands, one_pass, with_offset
 from .progress import Cancel, Log, Progress, Report
 
 SCALE, OFFSET = 1e-4, -0.1
@@ -49,7 +49,7 @@ def prepare(job: Job, *, budget_mb: int, threads: Executor, report: Report, canc
     settings = Settings.from_json(job.settings)
     progress = Progress(report, cancelled, {_WRITING: 1.0, **({_MASKS: 0.15} if job.clouds else {})})
     warnings: list[str] = []
-    deliveries = _deliveries(job.products, settings, progress, log, warnings)
+    deliveries = _deliveries(job.products, settings, progress, log, warnings, job.reflectance_offset)
     grid = common_grid(deliveries, settings.pixel or _usual_pixel(deliveries[0]))
     if job.extent:
         grid = cut(grid, job.extent, settings.extent_crs)
@@ -82,9 +82,13 @@ def _usual_pixel(delivery: Delivery) -> float:
 
 
 def _deliveries(
-    products: Sequence[str], settings: Settings, progress: Progress, log: Log, warnings: list[str]
-) -> list[Delivery]:
+    products: Sequence[str], settings: Settings, progress: Progress, log: Log, warnings: list[str],
+    offset: float | None,
+) -> list[Delivery]:  # fmt: skip
     """What is wanted of everything that was given.
+
+    Args:
+        offset: in reflectance, as the analyst typed it; None = that of each product.
 
     Raises:
         InputError: nothing is recognised, or what is does not go together.
@@ -109,6 +113,9 @@ def _deliveries(
         (warnings.append if level == "warning" else lambda text: log("info", text))(sentence)
 
     chosen = [chosen_bands(delivery, settings.bands) for delivery in one_pass(found, settings.date, say)]
+    if offset is not None:
+        log("info", f"The offset {offset:g} was typed.")
+        chosen = [with_offset(delivery, offset) for delivery in chosen]
     for delivery in chosen:
         warnings += [f"{delivery.name}: {doubt}" for doubt in delivery.doubts]
     return chosen

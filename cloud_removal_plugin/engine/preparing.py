@@ -152,6 +152,18 @@ def chosen_bands(delivery: Delivery, wanted: str) -> Delivery:
     return replace(delivery, planes=tuple(planes))
 
 
+def with_offset(delivery: Delivery, offset: float) -> Delivery:
+    """The delivery with a typed offset in reflectance, and without doubts about its own.
+
+    Raises:
+        InputError: no such offset is possible.
+    """
+    if not -1.0 <= offset <= 1.0:
+        raise InputError(f"REFLECTANCE_OFFSET {offset:g} is not possible: it is reflectance, such as -0.1.")
+    doubts = tuple(doubt for doubt in delivery.doubts if "REFLECTANCE_OFFSET" not in doubt)
+    return replace(delivery, planes=tuple(replace(plane, offset=offset) for plane in delivery.planes), doubts=doubts)
+
+
 def _called(delivery: Delivery, name: str) -> Plane:
     """A band by the product's name, with or without leading zero, or by its role; its only near infrared by either."""
     wanted = _plain(name)

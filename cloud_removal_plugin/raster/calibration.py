@@ -27,6 +27,9 @@ LANDSAT_L1 = (2e-5, -0.1)
 LARGEST_PLAUSIBLE = 3.0
 """Reflectance of the brightest cloud edges stays below 2; three leaves room for scaled-up radiances."""
 
+LEAST_PLAUSIBLE = -0.25
+"""Atmospheric correction makes dark water slightly negative, no more."""
+
 LARGEST_PERCENT = 150.0
 """Percent of the brightest clouds; in reflectance x 10,000 it would be a scene with nothing brighter than 1.5 %."""
 
@@ -86,7 +89,19 @@ def calibration(
         log.say(f"the offset {offset:g} was typed.")
     if not pairs:
         log.say(f"reflectance = {in_words(*found)}.")
+        _doubt(levels, *found, log)
     return found, pairs
+
+
+def _doubt(levels: Levels, scale: float, offset: float, log: Log) -> None:
+    """A warning where no ground and no cloud reflects as much, or as little, as the numbers would say."""
+    if levels.count:
+        low, high = sorted((float(levels.dark.min()) * scale + offset, levels.top * scale + offset))
+        if not 0.004 < high < LARGEST_PLAUSIBLE or low < LEAST_PLAUSIBLE:
+            log.warn(
+                f"its numbers would be reflectance {low:.1g} to {high:.1g}, which is not plausible. Choose another "
+                "SENSOR, or type REFLECTANCE_SCALE and REFLECTANCE_OFFSET."
+            )
 
 
 def _own_pairs(info: RasterInfo, used: tuple[int, ...], levels: Levels, log: Log) -> tuple[tuple[float, float], ...]:
@@ -103,7 +118,7 @@ def _own_pairs(info: RasterInfo, used: tuple[int, ...], levels: Levels, log: Log
     scales, offsets = np.array(pairs).T
     if levels.count:
         bright, dark = levels.bright * scales + offsets, levels.dark * scales + offsets
-        if not ((scales > 0).all() and 0.004 < bright.max() < LARGEST_PLAUSIBLE and dark.min() > -0.25):
+        if not ((scales > 0).all() and 0.004 < bright.max() < LARGEST_PLAUSIBLE and dark.min() > LEAST_PLAUSIBLE):
             return ()
     several = "; ".join(f"{scale:g} {_signed(offset)}" for scale, offset in dict.fromkeys(pairs))
     log.say(f"the bands have scales and offsets of their own, which are used ({several}).")
@@ -131,7 +146,7 @@ def _gdal_pair(
         log.warn(f"the bands have different scales or offsets; {scale:g} {_signed(offset)} is used for all.")
     if levels.count:
         bright, dark = levels.top * scale + offset, float(levels.dark.min()) * scale + offset
-        if not (scale > 0 and 0.004 < bright < LARGEST_PLAUSIBLE and dark > -0.25):
+        if not (scale > 0 and 0.004 < bright < LARGEST_PLAUSIBLE and dark > LEAST_PLAUSIBLE):
             log.warn(
                 f"the file's band scale {scale:g} and offset {offset:g} would make reflectance {dark:.3g} to "
                 f"{bright:.3g}; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from cloud_removal_plugin.raster.info import describe
 from cloud_removal_plugin.raster.radiometry import recognise
 from cloud_removal_plugin.raster.sun import sun_of
 from cloud_removal_plugin.raster.windows import cores
-from tests.raster.product_trees import BANDS, make_hls, make_landsat, make_planet, make_safe, on_grid, smooth
+from tests.raster.product_trees import BANDS, make_hls, make_landsat, make_planet, make_safe, make_stac, on_grid, smooth
 from tests.raster.test_cubes import make_cube
 
 ORIGIN = (300000.0, 4700000.0)
@@ -96,6 +97,22 @@ def test_recorded_offset_leaves_the_numbers(prepare, tmp_path) -> None:
         np.testing.assert_array_equal(numbers[names.index("B03")], band.read(1))
     assert set(profile["offsets"]) == {-0.1}
     assert profile["tags"]["BOA_ADD_OFFSET"] == "-1000"
+
+
+def test_a_typed_offset_is_used(do, tmp_path) -> None:
+    """Band files of which nothing tells whether +1000 is inside: what the analyst types counts, and is no doubt."""
+    names, numbers = {"blue": "B02", "green": "B03"}, {"blue": 1500, "green": 1700}
+    folder = make_stac(tmp_path / "in", names, numbers, None, prefix="T33TUG_20230714T100559_")
+    job = Job("prepare", "", str(tmp_path / "stack.tif"), products=(str(folder),))
+    do(job)
+    assert any("+1000" in text for level, text in do.log if level == "warning")
+    found, _, _ = read(tmp_path / "stack.tif")
+    do(replace(job, reflectance_offset=0.0))
+    assert not any(level == "warning" for level, _ in do.log)
+    typed, _, _ = read(tmp_path / "stack.tif")
+    np.testing.assert_array_equal(typed, found + 1000)
+    with pytest.raises(InputError, match="REFLECTANCE_OFFSET -1000 is not possible"):
+        do(replace(job, reflectance_offset=-1000.0))
 
 
 def test_bands_are_chosen_in_the_order_asked_for(prepare, tmp_path) -> None:

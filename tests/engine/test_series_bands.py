@@ -118,6 +118,12 @@ def test_clouds_are_found_on_dates_that_lack_bands(season, tmp_path) -> None:
         assert (errors(restored(tmp_path, number), truth, cloud) < 150).all()
 
 
+def test_a_detector_that_a_date_does_not_allow_names_it(season, tmp_path) -> None:
+    images, _, _, _ = season([SENTINEL, FOUR, *[SENTINEL] * 4])
+    with pytest.raises(InputError, match=r"S2_2024-05-\d1.tif: The detection method 'dsen2cr' .* lacks"):
+        done(images, tmp_path, detector="dsen2cr")
+
+
 def test_other_dates_with_fewer_bands_help_a_single_date(season, tmp_path, do) -> None:
     """They were no data to detection, so that nothing was learned from them."""
     images, _, truths, clouds = season([FOUR, FOUR, SENTINEL, FOUR, FOUR, FOUR])

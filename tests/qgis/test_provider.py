@@ -44,7 +44,9 @@ KEYS = {
         "REFLECTANCE_SCALE", "REFLECTANCE_OFFSET", "OUTPUT", "MASK",
     ),
     "describelayers": ("INPUT", "FILES", "LAYERS", "OUTPUT_HTML_FILE", "OUTPUT_JSON_FILE"),
-    "preparesentinel2": ("INPUT", "FILES", "BANDS", "DATE", "EXTENT", "OFFSET", "PIXEL", "OUTPUT", "CLOUDS"),
+    "preparesentinel2": (
+        "INPUT", "FILES", "BANDS", "DATE", "EXTENT", "OFFSET", "REFLECTANCE_OFFSET", "PIXEL", "OUTPUT", "CLOUDS",
+    ),
     "prepareradar": ("RADAR", "INPUT", "TARGET", "DATE", "PICK", "ORBIT", "SPECKLE", "LOOKS", "UNITS", "OUTPUT"),
     "removecloudsseries": (
         "INPUTS", "CUBES", "CLOUD_MASKS", "RADAR_SERIES", "DATES", "BANDS_PER_DATE", "METHOD", "OUTPUT_DATES", "TARGET",

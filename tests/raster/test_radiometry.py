@@ -159,6 +159,13 @@ class TestUnits:
     def test_float_times_ten_thousand(self, make):
         assert recognise(make((reflectance(4) * 1e4).astype(np.float32))).scale == 1e-4
 
+    def test_a_sensor_that_cannot_be_is_told(self, make):
+        """Chosen by mistake, it makes everything darker than black, and nothing would be found or restored."""
+        info = make(dn(4), "S2_2018-07-05.tif", names=("B02", "B03", "B04", "B08"))
+        wrong = recognise(info, sensor="landsat")
+        assert any("would be reflectance -0.2 to -0.06, which is not plausible" in text for text in wrong.warnings)
+        assert not recognise(info).warnings
+
     def test_landsat_by_name_and_by_numbers(self, make):
         stored = np.round((reflectance(7) + 0.2) / 2.75e-5).astype(np.uint16)
         named = recognise(make(stored, "LC09_L2SP_042034_20230615_20230620_02_T1_SR.tif"))
