@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import signal
 import subprocess
 import sys
@@ -69,6 +68,8 @@ def test_a_disk_that_is_full_in_the_midst_of_a_checkpoint(begun, tmp_path: Path)
 @pytest.mark.parametrize("limit", [0.0, 0.5, 0.97])
 def test_a_disk_that_is_full_in_the_midst_of_a_prediction(limit: float, tmp_path: Path) -> None:
     """GDAL says nothing of blocks that it could not write as it closed a file."""
+    import resource
+
     rng = np.random.default_rng(0)
     one = Prediction("one", *(rng.random((4, 64, 64), np.float32) for _ in range(3)), np.zeros((64, 64), bool),
                      ("blue", "green", "red", "nir"))  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from pathlib import Path
@@ -116,6 +115,7 @@ def test_the_best_weights_of_a_broken_off_training_are_usable(settings, tmp_path
     assert all(torch.equal(value, best["weights"][key]) for key, value in found.items())
 
 
+@pytest.mark.skipif(checkpoints.fcntl is None, reason="locks of files are POSIX")
 def test_parts_that_somebody_writes_are_left_alone(tmp_path: Path) -> None:
     left, written, strange, image = (
         tmp_path / name
@@ -124,7 +124,7 @@ def test_parts_that_somebody_writes_are_left_alone(tmp_path: Path) -> None:
     for path in (left, written, strange, image):
         path.touch()
     with written.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        checkpoints.fcntl.flock(file, checkpoints.fcntl.LOCK_EX)
         checkpoints.clear_parts(tmp_path)
         assert sorted(tmp_path.iterdir()) == sorted((written, strange, image))
     os.utime(image, (0, time.time() - 2 * checkpoints.HOUR_S))
@@ -132,6 +132,7 @@ def test_parts_that_somebody_writes_are_left_alone(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [strange], "what is not ours stays for ever"
 
 
+@pytest.mark.skipif(checkpoints.fcntl is None, reason="locks of files are POSIX")
 def test_a_part_is_locked_while_it_is_written(tmp_path: Path) -> None:
     there = []
 
@@ -188,6 +189,7 @@ def test_files_that_are_left_out_are_counted(settings, triplet_tree: Path) -> No
     assert not Trainer(from_dict(settings(data=own))).notes, "own scenes have nothing to leave out"
 
 
+@pytest.mark.skipif(checkpoints.fcntl is None, reason="locks of files are POSIX")
 def test_two_trainings_in_one_folder(settings, tmp_path: Path) -> None:
     values = from_dict(settings(steps=1))
     train(values, quiet, lambda: False, quiet)
