@@ -169,9 +169,9 @@ class SeriesFits:
                     self._progress.check()
                     t = each.layers[place]
                     share = weight[gap[t]]
-                    _add(values, t, result.reflectance[rows][:, inner[0], inner[1]][:, gap[t]], share)
+                    _add(values, t, result.reflectance[:, inner[0], inner[1]][:, gap[t]][rows], share)
                     if with_sigma and result.sigma is not None:
-                        _add(errors, t, result.sigma[rows][:, inner[0], inner[1]][:, gap[t]], share)
+                        _add(errors, t, result.sigma[:, inner[0], inner[1]][:, gap[t]][rows], share)
             self._spread(each, values, found)
             self._spread(each, errors, sigma)
         return found, sigma
