@@ -23,6 +23,7 @@ from ..raster.info import RasterInfo, describe
 from ..raster.masks import MaskReader, recognise_mask
 from ..raster.mosaic import cut
 from ..raster.offsets import agree
+from ..raster.products import identify
 from ..raster.radar import RadarReader
 from ..raster.radiometry import Radiometry, recognise
 from ..raster.reader import OpticalReader
@@ -38,6 +39,10 @@ from .series_settings import SeriesSettings, typed_dates
 
 MOST_UNNAMED = 13
 """Bands of one date that come without names: Sentinel-2 has thirteen."""
+
+
+TWINS_OVERLAP = 0.8
+"""Neighbouring tiles of one pass share up to a fifth of their ground."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +91,7 @@ class SeriesScene:
         foreign = bool(job.extent and settings.extent_crs)
         self.grid = cut(grid_of(infos[0]), job.extent, settings.extent_crs) if foreign else crop(infos[0], job.extent)
         days, dates = self._days(infos, job.dates)
-        if dates and len(set(dates)) < len(dates):
-            self.warnings.append(
-                "Several rasters are of one day. Where they show the same ground (a product that was processed twice), "
-                "each seems to know what clouds hide on the other, so the expected error is too small; give one."
-            )
+        self.warnings += _twins(infos, dates)
         found = [
             recognise(info, sensor=job.sensor, scale=job.reflectance_scale, offset=job.reflectance_offset)
             for info in infos
@@ -296,6 +297,33 @@ def _refuse_several_dates(infos: Sequence[RasterInfo]) -> None:
                 f"The names of the bands of layer '{info.name}' hold {dates} dates, and BANDS_PER_DATE 0 means "
                 f"one date a raster. Type {each} for BANDS_PER_DATE."
             )
+
+
+def _twins(infos: Sequence[RasterInfo], dates: Sequence[date] | None) -> list[str]:
+    """A warning about rasters of one day, one sensor and one place: a product that was processed twice."""
+    for place, info in enumerate(infos if dates else ()):
+        for other, earlier in enumerate(infos[:place]):
+            alike = dates[other] == dates[place] and _kind(earlier) == _kind(info)
+            if alike and _overlap(earlier, info) > TWINS_OVERLAP:
+                return [
+                    f"{earlier.name} and {info.name} are of one day and one sensor and show the same ground. Each seems "
+                    "to know what clouds hide on the other, so the expected error is too small; give one of them."
+                ]
+    return []
+
+
+def _kind(info: RasterInfo) -> tuple[str, str]:
+    product = identify(info)
+    return product.sensor, product.table
+
+
+def _overlap(one: RasterInfo, other: RasterInfo) -> float:
+    """Share of the smaller raster that lies on the other; 0 where their CRS differ."""
+    if one.crs_wkt != other.crs_wkt:
+        return 0.0
+    (left, low, right, top), (west, south, east, north) = grid_of(one).bounds, grid_of(other).bounds
+    common = max(min(right, east) - max(left, west), 0.0) * max(min(top, north) - max(low, south), 0.0)
+    return common / min((right - left) * (top - low), (east - west) * (north - south))
 
 
 def _refuse_twice(paths: Sequence[str]) -> None:
