@@ -14,7 +14,8 @@ import numpy as np
 class CoverageStore:
     """Mean of the cloud map by file, size, time of change and detector; lines are appended to one file.
 
-    Several processes may append to it; a line that is cut off is ignored.
+    Several processes may append to it, and each takes over what the others have computed meanwhile; a line that is cut
+    off is ignored.
 
     Args:
         root: folder of the data set.
@@ -28,11 +29,19 @@ class CoverageStore:
         self.root, self.detector, self.path = root, detector, base / f"{digest}.jsonl"
         self.computed = 0
         self._known: dict[str, float] = {}
+        self._read = 0
+        self._take_over()
+
+    def _take_over(self) -> None:
+        """What stands in the file beyond the part that is known, up to the last whole line."""
         try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
+            with self.path.open("rb") as file:
+                file.seek(self._read)
+                whole = file.read().rpartition(b"\n")[0]
         except OSError:
-            lines = []
-        for line in lines:
+            return
+        self._read += len(whole) + bool(whole)
+        for line in whole.splitlines():
             try:
                 key, value = json.loads(line)
                 self._known[key] = float(value)
@@ -48,6 +57,8 @@ class CoverageStore:
         """
         about = (self.root / name).stat()
         key = f"{name}|{about.st_size}|{about.st_mtime_ns}|{self.detector}"
+        if key not in self._known:
+            self._take_over()
         if key not in self._known:
             self.computed += 1
             self._known[key] = float(np.mean(cloud_map(), dtype=np.float64))

@@ -33,6 +33,9 @@ class TripletDataset(Dataset):
             None for none.
         rescale_method: ``default`` or ``resnet``.
 
+    Attributes:
+        with_clouds: False spares :meth:`example` the cloud map, which takes s2cloudless a second a patch: all hidden.
+
     Raises:
         ValueError: an unknown map or rescaling.
     """
@@ -42,7 +45,7 @@ class TripletDataset(Dataset):
     ) -> None:
         check_choices(cloud_masks, rescale_method)
         self.root, self.triplets = root, triplets
-        self.cloud_masks, self.rescale_method = cloud_masks, rescale_method
+        self.cloud_masks, self.rescale_method, self.with_clouds = cloud_masks, rescale_method, True
 
     def __len__(self) -> int:
         return len(self.triplets)
@@ -86,7 +89,7 @@ class TripletDataset(Dataset):
         backscatter = self._patch(radar, 2)[None] if radar else None
         observation = Observation(
             optical=(dn / DN)[None],
-            cloud=cloud_of(dn, self.cloud_masks)[None],
+            cloud=cloud_of(dn, self.cloud_masks if self.with_clouds else None)[None],
             days=np.zeros(1),
             bands=SENTINEL2_L1C,
             radar=backscatter,

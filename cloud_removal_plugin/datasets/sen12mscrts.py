@@ -70,6 +70,7 @@ class SEN12MSCRTS(Dataset):
     Attributes:
         skipped: files with a problem.
         epoch: set it to have the random sampler draw anew.
+        with_clouds: False spares :meth:`example` the cloud maps, which take s2cloudless a second a date: all hidden.
 
     Raises:
         InputError: another layout, problems in the files, or an empty split.
@@ -104,7 +105,7 @@ class SEN12MSCRTS(Dataset):
         self.root, self.split, self.region = Path(root), split, region
         self.cloud_masks, self.rescale_method, self.sample_type = cloud_masks, rescale_method, sample_type
         self.n_input_samples, self.min_cov, self.max_cov = n_input_samples, min_cov, max_cov
-        self.sampler, self.seed, self.epoch = sampler, seed, 0
+        self.sampler, self.seed, self.epoch, self.with_clouds = sampler, seed, 0, True
         self.series, self.skipped = _find(self.root, sen12mscrts_rois(split, region), on_problem, cache)
         if not self.series:
             raise InputError(
@@ -217,7 +218,7 @@ class SEN12MSCRTS(Dataset):
         stored = [self._dn(series.optical[t], edge) for t in choice.inputs]
         hidden = np.full((1, *target.shape), np.nan, np.float32)
         clouds = [np.ones((1, *target.shape[1:]), np.float32)]
-        clouds += [cloud_of(dn, self.cloud_masks)[None] for dn in stored]
+        clouds += [cloud_of(dn, self.cloud_masks if self.with_clouds else None)[None] for dn in stored]
         today = series.optical_days[choice.target]
         dates = [today, *(series.optical_days[t] for t in choice.inputs)]
         times = (choice.target, *choice.inputs)

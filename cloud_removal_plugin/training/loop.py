@@ -38,9 +38,9 @@ from .record import Outcome, not_better, set_aside, store, store_best
 from .resuming import Progress, resume, settings, settled
 from .shared_norm import has_norms, share_norms
 from .sizes import explained
-from .sources import Samples, open_part, reader_name, skipped_of
+from .sources import Samples, open_part, reader_name, skipped_of, spare_clouds
 from .stepping import GeneratorStep, PlainStep, Step
-from .tasks import loss_of
+from .tasks import MASKED, loss_of
 from .team import Team, device_of
 
 Report = Callable[[float, str], None]
@@ -112,6 +112,8 @@ class Trainer:
         reader = open_part(self.config.data, part, self.seed, crop, augment=augment)
         if not len(reader):
             raise InputError(f"The part '{part}' of the data holds no sample.")
+        if self.recipe.loss not in MASKED:
+            spare_clouds(reader)
         if skipped := skipped_of(reader):
             self.notes.append(
                 f"Of the files for {WORDS[part]} {skipped} are missing, truncated or extra; their samples are left out."

@@ -99,6 +99,13 @@ def skipped_of(reader: Any) -> int:
     return int(getattr(getattr(reader, "reader", reader), "skipped", 0))
 
 
+def spare_clouds(reader: Any) -> None:
+    """Has a reader leave out the cloud maps of its examples, where it would have to compute them."""
+    inside = getattr(reader, "reader", reader)
+    if hasattr(inside, "with_clouds"):
+        inside.with_clouds = False
+
+
 def _habits(name: str, seed: int, augment: bool) -> dict[str, Any]:
     """Options that a training gives a reader unless the table does."""
     found: dict[str, Any] = {"augment": augment} if name in SERIES else {}

@@ -78,6 +78,9 @@ LOSSES: Mapping[str, Loss] = {
     "tuacr": _tuacr,
 }
 
+MASKED = ("carl", "weighted_charbonnier", "cross_entropy", "tuacr")
+"""Losses that look at the cloud mask; others need none to be computed."""
+
 
 def loss_of(name: str, options: Mapping[str, Any], device: str, processes: int = 1) -> Loss:
     """The loss of a recipe; ``lambda_L1`` and ``lambda_perceptual`` of the options weigh it.

@@ -14,6 +14,7 @@ pytest.importorskip("torch", reason="data sets are PyTorch data sets")
 
 from cloud_removal_plugin.datasets import M3RCR, SEN12MSCR, SEN12MSCRTS, EarthNet2021, SEN12MSCRTSFile
 from cloud_removal_plugin.datasets import files as scanning
+from cloud_removal_plugin.datasets.coverage import CoverageStore
 from cloud_removal_plugin.errors import InputError
 from tests.datasets.conftest import write_patch
 
@@ -120,3 +121,19 @@ def test_numbers_of_dates(series_tree: Path, cache: Path, tmp_path: Path) -> Non
         reader = SEN12MSCRTS(series_tree, "val", cloud_masks=None, import_data_path=table, cache=cache)
         with pytest.raises(InputError, match="date table does not fit"):
             reader.choice(0)
+
+
+def test_cover_that_another_process_computes_is_taken_over(tmp_path: Path, cache: Path) -> None:
+    """A second a date and process, otherwise: readers of a training see other series in every epoch."""
+    write_patch(tmp_path / "one.tif", 1, 0)
+    write_patch(tmp_path / "two.tif", 1, 0)
+    first, second = (CoverageStore(tmp_path, "mask", cache) for _ in range(2))
+    assert first.of("one.tif", lambda: np.full((2, 2), 0.25)) == 0.25
+    assert second.of("one.tif", lambda: np.ones((2, 2))) == 0.25
+    assert (first.computed, second.computed) == (1, 0)
+    with first.path.open("a") as file:
+        file.write('["half a li')
+    assert second.of("two.tif", lambda: np.full((2, 2), 0.5)) == 0.5
+    assert first.of("one.tif", lambda: np.ones((2, 2))) == 0.25
+    third = CoverageStore(tmp_path, "mask", cache)
+    assert third.of("one.tif", lambda: np.ones((2, 2))) == 0.25

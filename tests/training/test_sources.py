@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="training needs PyTorch")
 
 from cloud_removal_plugin.errors import InputError
+from cloud_removal_plugin.training.config import from_dict
+from cloud_removal_plugin.training.loop import Trainer
 from cloud_removal_plugin.training.sources import open_part
 from tests.datasets.conftest import write_patch
 
@@ -99,3 +102,31 @@ def test_own_scenes(scene_folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(scene_folder, other)
     assert len(open_part({**data, "test": {"root": str(other)}}, "test", 0, 32)) == 3
+
+
+@pytest.mark.parametrize(("preset", "needs"), [("dsen2cr-l1", False), ("dsen2cr-carl", True), ("seq2point", False)])
+def test_clouds_are_looked_for_where_the_loss_wants_them(
+    preset: str, needs: bool, triplet_tree, series_tree, settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The published detector takes longer than the step of a small network."""
+    asked = []
+
+    def cloud(dn: np.ndarray, kind: str | None) -> np.ndarray:
+        asked.append(kind)
+        return (dn[0] % 2).astype(np.float32)
+
+    data = {"root": str(triplet_tree), "validation": {"split": "test"}}
+    values = settings(preset=preset, data=data, crop=0, batch=1)
+    if preset == "seq2point":
+        values |= {"data": {"root": str(series_tree), "split": "val"},
+                   "network_config": {"resnet_F": 4, "resnet_B": 1}}  # fmt: skip
+    for module in ("sen12mscr", "sen12mscrts"):
+        monkeypatch.setattr(f"cloud_removal_plugin.datasets.{module}.cloud_of", cloud)
+    trainer = Trainer(from_dict(values))
+    if preset == "seq2point":
+        trainer.samples.reader.choice(0)  # the coverage of dates has to be known, once
+    asked.clear()
+    trainer.samples[0]
+    trainer.held_out[0]
+    assert (set(asked) == {"s2cloudless_mask"}) is needs
+    assert needs or set(asked) == {None}
