@@ -306,8 +306,8 @@ def _twins(infos: Sequence[RasterInfo], dates: Sequence[date] | None) -> list[st
             alike = dates[other] == dates[place] and _kind(earlier) == _kind(info)
             if alike and _overlap(earlier, info) > TWINS_OVERLAP:
                 return [
-                    f"{earlier.name} and {info.name} are of one day and one sensor and show the same ground. Each seems "
-                    "to know what clouds hide on the other, so the expected error is too small; give one of them."
+                    f"{earlier.name} and {info.name} are of one day and one sensor and show the same ground. Each "
+                    "seems to know what clouds hide on the other, so the expected error is too small; give one of them."
                 ]
     return []
 
