@@ -370,10 +370,10 @@ def _unit(info: RasterInfo, bands: list[int]) -> tuple[Unit, str]:
         for factor in dict.fromkeys((scale, 1.0, 0.1, 0.01, 1e-3, 1e-4)):
             if -35.0 <= middle * factor <= 2.0 and (factor == 1.0 or middle * factor < -2.0):
                 stored = "" if factor == 1.0 else f" stored as integers times {factor:g}"
-                return Unit("db", factor), f"dB{stored} (median {middle * factor:.1f})."
+                return Unit("db", factor), f"dB{stored} (median about {middle * factor:.0f})."
         return Unit("db"), f"negative numbers (median {middle:.3g}): taken as dB."
     if high < POWER_HIGHEST:
-        note = f"linear power (99 % quantile {high:.3g}), turned to dB."
+        note = f"linear power (99 % quantile about {high:.1g}), turned to dB."
         if middle > 0.22:
             note += " If it is amplitude, dB will be half of what they should be."
         return Unit("power"), note
