@@ -13,6 +13,9 @@ from ..raster.delivery import Delivery, Plane
 from ..raster.reader import LIKE
 from .progress import Log
 
+MOST_LISTED = 12
+"""Acquisitions that a sentence names."""
+
 NUMBERS: tuple[str, ...] = ("applied", "recorded")
 """What becomes of an offset: subtracted from the numbers, or left in them and written into the file."""
 
@@ -107,7 +110,7 @@ def _one_day(found: Sequence[Delivery]) -> None:
     days = {day for day, _ in products}
     if len(days) < 2 or len({product for _, product in products}) < 2:
         return
-    named = ", ".join(f"{day.isoformat() if day else 'no date'} {product}" for day, product in products)
+    named = _few([f"{day.isoformat() if day else 'no date'} {product}" for day, product in products])
     raise InputError(
         f"The inputs hold {len(products)} acquisitions ({named}). Choose a DATE, or give the products of one pass."
     )
@@ -115,7 +118,13 @@ def _one_day(found: Sequence[Delivery]) -> None:
 
 def _days(found: Sequence[Delivery]) -> str:
     days = sorted({f"{d.when.date().isoformat()}{f' orbit {d.orbit}' if d.orbit else ''}" for d in found if d.when})
-    return ", ".join(days) or "no date"
+    return _few(days) or "no date"
+
+
+def _few(texts: Sequence[str]) -> str:
+    """A list for a sentence; of a whole season, the beginning."""
+    more = len(texts) - MOST_LISTED
+    return ", ".join(texts[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _each_tile_once(found: Sequence[Delivery], log: Log) -> list[Delivery]:

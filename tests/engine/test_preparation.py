@@ -258,6 +258,13 @@ def test_products_of_several_kinds_and_days_are_told_by_their_dates(prepare, tmp
     assert read(prepare(tmp_path / "in", date="2023-06-04", bands="nir"))[2] == ("B05",)
 
 
+def test_a_season_of_products_is_not_listed_whole(prepare, tmp_path) -> None:
+    for day in range(10, 30):
+        make_hls(tmp_path / "in", stamp=f"20230{day}T170851")
+    with pytest.raises(InputError, match=r"20 acquisitions \(2023-01-10, .*, 2023-01-21 and 8 more\)"):
+        prepare(tmp_path / "in")
+
+
 def test_missing_bands_are_named(prepare, tmp_path) -> None:
     root = make_safe(tmp_path, leave_out=("B05", "B11"))
     with pytest.raises(InputError, match="lacks the bands B05, B11"):
