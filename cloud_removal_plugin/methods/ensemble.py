@@ -2,7 +2,7 @@
 
 Members: Gaussian over the best dates (with local correction in ``fast``), three tiny networks (``auto``), linear
 interpolation, inpainting; weights that sum to one per band; what the stack leaves at clear pixels carried into the
-gap, by kriging in small regions and a membrane in others; sigma from the same simulated gaps.
+gap, by kriging or, in ``fast`` of large regions, a membrane; sigma from the same simulated gaps.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .evidence import Evidence, gather
 from .folds import lattice_step, simulate
 from .frame import Frame, Plan, make_plan, ring
 from .inpainting import Inpainting, distance
-from .kriging import krige, teachers
+from .kriging import COARSE, FINE, krige, teachers
 from .less_seen import LEAST_GROWTH, LESS_SEEN, growth_in_gap
 from .local_correction import component_head, leading_components
 from .members import JointNetworks, SceneModel, WindowEstimator
@@ -98,7 +98,7 @@ class FittedEnsemble:
         if not frame.gap.any():
             return Restoration(out, sigma)
         rim = ring(frame.gap, frame.clear)
-        known = rim | teachers(frame.gap, frame.clear) if model.kriged else rim
+        known = rim | teachers(frame.gap, frame.clear) if model.kriging else rim
         variables = len(model.gaussian.mean)
         inside, edge = (arranged(frame, np.flatnonzero(mask), model.plan, variables) for mask in (frame.gap, known))
         members_at = WindowEstimator(frame, model, (inside, edge), pool)
@@ -106,8 +106,9 @@ class FittedEnsemble:
         rest = np.take(frame.target, edge, axis=1) - self._stacked(at_clear)
         laplace, corrections = self._continued(frame, rim, edge, rest, pool)
         found, members = members_at(0)
-        if model.kriged:
-            kriged = krige(_places(edge, frame), rest, taught.extra, _places(inside, frame), found.extra, pool=pool)
+        if model.kriging:
+            known_at, wanted_at = _places(edge, frame), _places(inside, frame)
+            kriged = krige(known_at, rest, taught.extra, wanted_at, found.extra, model.kriging, pool=pool)
         far = distance(frame.clear).ravel()
         flat_out, flat_sigma = out.reshape(len(out), -1), sigma.reshape(len(out), -1)
 
@@ -115,7 +116,7 @@ class FittedEnsemble:
             part = slice(start, start + CHUNK)
             pixels = inside[part]
             chosen = {name: values[:, part] for name, values in members.items()}
-            correction = kriged[:, part] if model.kriged else self.basis.T @ np.take(corrections, pixels, axis=1)
+            correction = kriged[:, part] if model.kriging else self.basis.T @ np.take(corrections, pixels, axis=1)
             result = self._stacked(chosen) + correction
             np.clip(result, model.low[:, None], model.high[:, None], out=result)
             flat_out[:, pixels] = result
@@ -132,7 +133,7 @@ class FittedEnsemble:
         self, frame: Frame, rim: np.ndarray, edge: np.ndarray, rest: np.ndarray, pool: Executor | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Continued from the rim (H, W): mean reflectance (H * W,) and, unless kriged, the rest's axes (K, H * W)."""
-        axes = np.zeros((0, len(rest)), np.float32) if self.model.kriged else self.basis
+        axes = np.zeros((0, len(rest)), np.float32) if self.model.kriging else self.basis
         planes = np.zeros((len(axes) + 1, frame.size), np.float32)
         if not len(edge):
             planes[-1] = self.model.mean.mean()
@@ -256,21 +257,24 @@ class SceneEnsemble:
         with_networks = "networks" in names and clear >= LEAST_FOR_NETWORKS and len(plan.sizes) > 1
         if "networks" in names and not with_networks:
             names = tuple(n for n in names if n != "networks") or ("gaussian",)
-        kriged = small = sum(frame.size for frame in frames) <= SMALL
-        if kriged and len(names) > 1:
+        small = sum(frame.size for frame in frames) <= SMALL
+        kriging = FINE if small else COARSE if with_networks else 0  # ``fast`` has no time for it where there is much
+        if kriging and len(names) > 1:
             names = tuple(n for n in names if n != "inpainting")  # kriging carries the rim into the gap by itself
         leading = leading_components(small=small, networks=with_networks) if self.name in LOCAL else None
         progress(0.05, "Fitting the Gaussian")
         sample = draw_sample(frames, folds, step, plan, np.random.default_rng([*seed, 21]))
         whole, models = fit_gaussians(sample, plan, pool)
         progress(0.4, "Simulating gaps")
-        parts = fold_parts(frames, folds, step, kriged=kriged)
-        estimate_parts(parts, frames, models, plan, step, leading=leading, kriged=kriged, fill=with_networks, pool=pool)
+        parts = fold_parts(frames, folds, step, kriged=kriging > 0)
+        estimate_parts(
+            parts, frames, models, plan, step, leading=leading, kriged=kriging > 0, fill=with_networks, pool=pool
+        )
         low, high, mean = limits(frames, len(plan.days), step)
         model = SceneModel(
             plan,
             whole,
-            Head(*component_head(whole)) if kriged or leading is not None else None,
+            Head(*component_head(whole)) if kriging or leading is not None else None,
             (),
             np.zeros((0, plan.bands), np.float32),
             np.zeros(plan.bands, np.float32),
@@ -279,7 +283,7 @@ class SceneEnsemble:
             mean,
             np.sqrt(np.diag(whole.cov)[-plan.bands :]).astype(np.float32),
             leading=leading,
-            kriged=kriged,
+            kriging=kriging,
         )
         if with_networks:
             progress(0.5, "Training the networks")
@@ -292,7 +296,7 @@ class SceneEnsemble:
         progress(0.8, "Weighing the members")
         every = ("gaussian", *(("networks",) if with_networks else ()), "interpolation", "inpainting")
         rng = np.random.default_rng([*seed, 31])
-        trial = run_trial(parts, frames, every, (low, high, mean), step, rng, pool, kriged=kriged)
+        trial = run_trial(parts, frames, every, (low, high, mean), step, rng, pool, kriging)
         fitted = self._weigh(trial, model, names)
         growth = growth_in_gap(frames, plan, whole, fitted.sigma, step) if fitted.sigma else 1.0
         if growth >= LEAST_GROWTH:

@@ -36,7 +36,8 @@ class SceneModel:
         mean, spread: float32 (C,), the target's mean, from which inpainting starts, and standard deviation.
         joint: the networks as one. network_head: their first layers, with ``looked_at`` below.
         leading: components that the local correction squares and multiplies, None without local correction.
-        kriged: what the members leave is carried into gaps by kriging, not by a membrane.
+        kriging: edge in pixels of the blocks by which kriging carries into gaps what the members leave; a membrane
+            does it where 0.
     """
 
     plan: Plan
@@ -52,7 +53,7 @@ class SceneModel:
     joint: JointNetworks | None = None
     network_head: Head | None = None
     leading: int | None = None
-    kriged: bool = False
+    kriging: int = 0
 
 
 class JointNetworks:

@@ -18,7 +18,7 @@ from .folds import simulate
 from .frame import ring
 from .inpainting import distance
 from .interpolation import after_share, ages, neighbours
-from .kriging import krige, teachers
+from .kriging import FINE, krige, teachers
 from .local_correction import LocalRidge
 from .membrane import spread
 from .patterns import groups
@@ -278,7 +278,7 @@ def judge(
             known, alike = slice(part.core, None), part.found.components
             correction = krige(
                 part.places[:, known], (part.truth - values)[:, known], alike[:, known], part.places[:, keep],
-                alike[:, keep], step, pool,
+                alike[:, keep], max(FINE // step, 1), step, pool,
             )  # fmt: skip
         far = distance(part.known)[part.hidden][keep] * step
         columns.append(

@@ -260,7 +260,7 @@ def run_trial(
     step: int,
     rng: np.random.Generator,
     pool: Executor | None,
-    kriged: bool = False,
+    kriging: int = 0,
 ) -> Trial:
     """Adds each member's own membrane, or kriging, and collects what the weights and sigma are fitted on.
 
@@ -272,7 +272,8 @@ def run_trial(
         step: of the lattice.
         rng: chooses pixels.
         pool: spreads simulated gaps over cores.
-        kriged: what members leave at clear pixels is carried on by kriging; "inpainting" keeps its membrane.
+        kriging: edge of the blocks by which kriging carries on what members leave at clear pixels, 0 for membranes;
+            "inpainting" keeps its membrane.
     """
     bounds = tuple(v[:, None].astype(np.float32) for v in limits)
     total = sum(part.core for part in parts)
@@ -282,7 +283,7 @@ def run_trial(
         kept.append(np.sort(rng.permutation(part.core)[:most]))
 
     def one(index: int) -> tuple[np.ndarray, ...]:
-        return _tried(parts[index], frames[parts[index].frame], names, bounds, step, kept[index], kriged)
+        return _tried(parts[index], frames[parts[index].frame], names, bounds, step, kept[index], kriging)
 
     found = on_cores(one, range(len(parts)), pool)
     return Trial(names, *(np.concatenate(column, axis=-1) for column in zip(*found, strict=True)))
@@ -295,7 +296,7 @@ def _tried(
     limits: tuple[np.ndarray, ...],
     step: int,
     keep: np.ndarray,
-    kriged: bool,
+    kriging: int,
 ) -> tuple[np.ndarray, ...]:
     """The arrays of a :class:`Trial`, in their order, for one simulated gap at the pixels ``keep`` of its core."""
     low, high, mean = limits
@@ -303,12 +304,12 @@ def _tried(
     base = np.stack([np.clip(part.members.get(name, start), low, high) for name in names])
     truth = frame.target[:, part.pixels]
     rest = truth[None] - base
-    by_membrane = [i for i, name in enumerate(names) if not kriged or name == "inpainting"]
+    by_membrane = [i for i, name in enumerate(names) if not kriging or name == "inpainting"]
     correction = np.empty((len(names), len(truth), len(keep)), np.float32)
     correction[by_membrane] = continued(rest[by_membrane, :, : part.edge], part)[:, :, keep]
-    if kriged:
+    if kriging:
         others = [i for i in range(len(names)) if i not in by_membrane]
-        correction[others] = kriged_rest(rest[others], part, keep, step)
+        correction[others] = kriged_rest(rest[others], part, keep, step, kriging)
     values = np.clip(base[:, :, keep] + correction, low, high)
     e = part.estimates
     return (
@@ -326,13 +327,14 @@ def _tried(
     )
 
 
-def kriged_rest(rest: np.ndarray, part: FoldPart, keep: np.ndarray, step: int) -> np.ndarray:
+def kriged_rest(rest: np.ndarray, part: FoldPart, keep: np.ndarray, step: int, block: int) -> np.ndarray:
     """Rests (M, C, n) at all pixels of a part, carried to the pixels ``keep`` of its core by kriging: (M, C, k)."""
     many, bands, _ = rest.shape
     known = slice(part.core, None)
     flat = rest[:, :, known].reshape(many * bands, -1)
     alike = part.estimates.extra
-    found = krige(part.places[:, known], flat, alike[:, known], part.places[:, keep], alike[:, keep], step)
+    edge = max(block // step, 1)
+    found = krige(part.places[:, known], flat, alike[:, known], part.places[:, keep], alike[:, keep], edge, step)
     return found.reshape(many, bands, -1)
 
 
