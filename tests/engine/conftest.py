@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 
 DAYS = ("2024-06-10", "2024-06-01", "2024-06-20", "2024-07-05")
 OFFSETS = (0.0, -9.0, 10.0, 25.0)
+SEASON_NAMES = ("blue", "green", "red", "nir")
+SEASON_START = date(2024, 5, 1)
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,6 @@ def make_series(write_image):
 
 
 def _name_bands(path: Path, names: tuple[str, ...]) -> None:
-    import rasterio
-
     with rasterio.open(path, "r+") as file:
         file.descriptions = names
 
@@ -89,6 +91,32 @@ def make_job(tmp_path):
             "clouds": str(tmp_path / "clouds.tif"),
         }
         return Job(**(options | changes))
+
+    return make
+
+
+@pytest.fixture
+def season(write_image, tmp_path):
+    """``season(dates)`` writes dates of 64 x 48 pixels, a moving disc of cloud on each, and masks; paths in order."""
+
+    def make(dates: int = 5, step: int = 10, masks: bool = True, **profile) -> tuple[list[str], list[str]]:
+        rng = np.random.default_rng(5)
+        rows, cols = np.mgrid[:64, :48]
+        surface = 0.1 + 0.05 * np.sin(rows / 5 + np.arange(4)[:, None, None]) + 0.05 * np.cos(cols / 7)
+        images, found = [], []
+        for number in range(dates):
+            day = SEASON_START + timedelta(days=step * number)
+            image = surface * (1 + 0.1 * number) + 0.001 * rng.standard_normal(surface.shape)
+            cloud = (rows - 10 - 9 * (number % 6)) ** 2 + (cols - 24) ** 2 < 100
+            image[:, cloud] = 0.8
+            stored = np.clip(image * 10000, 1, 10000).astype(np.uint16)
+            path = write_image(stored, f"S2_{day}.tif", **profile)
+            with rasterio.open(path, "r+") as file:
+                file.descriptions = SEASON_NAMES
+            images.append(str(path))
+            if masks:
+                found.append(str(write_image(cloud.astype(np.uint8), f"MASK_{day}.tif", **profile)))
+        return images, found
 
     return make
 
