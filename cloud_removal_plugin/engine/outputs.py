@@ -142,7 +142,7 @@ class Outputs:
         if self._sigma:
             out = _masked_zeros(len(self._bands), valid)
             for place in range(len(self._bands)):
-                out[place][gap] = np.where(known[gap], sigma[place][gap] / abs(self._radiometry.scale), np.nan)
+                out[place][gap] = np.where(known[gap], sigma[place][gap] / abs(self._radiometry.pair(place)[0]), np.nan)
             self._sigma.write(out, window)
         if self._clouds:
             self._clouds.write(np.where(valid, classes, NO_DATA)[None].astype(np.uint8), window)

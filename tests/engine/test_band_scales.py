@@ -55,8 +55,8 @@ def test_they_are_recognised(own_scales) -> None:
     assert not recognise(describe(str(own_scales.target))).pairs
 
 
-def test_a_date_is_restored_in_them(own_scales, make_job, do) -> None:
-    job = make_job(own_scales)
+def test_a_date_is_restored_in_them(own_scales, tmp_path, make_job, do) -> None:
+    job = make_job(own_scales, uncertainty=str(tmp_path / "sigma.tif"))
     do(job)
     kept, gap = ~own_scales.cloud, own_scales.cloud
     with rasterio.open(job.output) as after, rasterio.open(own_scales.target) as before:
@@ -64,6 +64,11 @@ def test_a_date_is_restored_in_them(own_scales, make_job, do) -> None:
         np.testing.assert_array_equal(after.read()[:, kept], before.read()[:, kept])
     error = reflectance(job.output) - own_scales.truth * 1e-4
     assert np.sqrt((error[:, gap] ** 2).mean(axis=1)).max() < 0.004
+    with rasterio.open(job.uncertainty) as file:  # in the numbers of each band, as its scales say
+        assert file.scales == SCALES
+        sigma = file.read()[:, gap] * np.array(SCALES)[:, None]
+    assert 0.8 < (np.abs(error[:, gap]) < 1.645 * sigma).mean() <= 1
+    assert np.nanmax(sigma.mean(axis=1)) < 3 * np.nanmin(sigma.mean(axis=1))
 
 
 @pytest.mark.parametrize("moved", [False, True])
