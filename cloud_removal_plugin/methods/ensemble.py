@@ -317,7 +317,10 @@ class SceneEnsemble:
         summary = ", ".join(told(names, weights.mean(axis=1)))
         announced = sigma.predict(features, stacked.shape[1], trial.log_deviation) if sigma else None
         mixed = dict(zip(names, weights, strict=True))
-        evidence = gather(trial.names, trial.values - trial.truth, mixed, stacked, announced, trial.fold)
+        alone = trial.values - trial.truth
+        plain = trial.names.index("interpolation")  # a baseline: as anybody would make it, nothing carried from the rim
+        alone[plain] -= trial.corrections[plain]
+        evidence = gather(trial.names, alone, mixed, stacked, announced, trial.fold)
         return FittedEnsemble(
             Needs(0, model.plan.radar is not None, 1),
             (0, *model.plan.dates),
