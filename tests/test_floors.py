@@ -22,7 +22,7 @@ FLOOR = {
     "evaluation": 2,  # arrays and numbers in, figures and pages out; the engine reads the rasters
     "datasets": 2.2,  # cloud cover comes from the detectors of floor 2
     "models": 1, "ext": 1, "raster": 1,
-    "observation": 0, "bands": 0, "errors": 0,
+    "observation": 0, "bands": 0, "errors": 0, "webpage": 0,
     "weights": 0.5,  # knows the errors; standard library alone, so that QGIS may read it
 }  # fmt: skip
 LOWER_NEIGHBOURS = {("models", "ext")}  # on one floor, but the first stands on the second

@@ -6,10 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 
+from ..webpage import webpage
+
 GOOD, HINT, BAD = "ok", "hint", "missing"
 """Fine; works without it, but it would be better with it; does not work without it."""
 
 _MARKS = {GOOD: "[ok]     ", HINT: "[hint]   ", BAD: "[missing]"}
+_STYLE = (
+    "td,th{text-align:left;vertical-align:top;padding:3px 14px 3px 0}th{padding-top:14px}"
+    "td:last-child{overflow-wrap:anywhere}"
+)
 _COLOURS = {GOOD: "#2e7d32", HINT: "#b26a00", BAD: "#b3261e"}
 
 
@@ -64,14 +70,4 @@ def as_html(title: str, items: Iterable[Item]) -> str:
             f'<tr><td style="color:{_COLOURS[item.state]}"><b>{item.state}</b></td>'
             f"<td>{escape(item.name)}</td><td>{escape(item.found)}{cure}</td></tr>"
         )
-    style = (
-        "body{font:15px/1.5 sans-serif;color:#22303c;margin:24px auto;max-width:1000px;padding:0 16px}"
-        "td,th{text-align:left;vertical-align:top;padding:3px 14px 3px 0}th{padding-top:14px}"
-        "td:last-child{overflow-wrap:anywhere}"
-    )
-    return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{style}</style></head>"
-        f"<body><h2>{escape(title)}</h2><table>{''.join(rows)}</table></body></html>\n"
-    )
+    return webpage(title, f"<table>{''.join(rows)}</table>", _STYLE, width=1000)

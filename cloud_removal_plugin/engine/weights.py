@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from html import escape
 from pathlib import Path
 
@@ -13,13 +12,17 @@ from ..errors import Cancelled, CloudRemovalError, InputError, OutputError
 from ..methods.registry import networks
 from ..methods.starter import NAME as STARTER
 from ..models.records import RECORDS, Record
-from ..weights.folder import find, others, publish, weights_folder
-from ..weights.known import of_network
+from ..training.presets import PRESETS
+from ..webpage import webpage
+from ..weights.folder import find, in_use, publish, weights_folder
+from ..weights.known import Checkpoint, of_network
+from ..weights.origin import held_out, origin, terms, trained
+from ..weights.stored import Stored, read_header
 from .job import Job, Result
 from .progress import Cancel, Log, Report
+from .texts import write_whole
 
 _STYLE = (
-    "body{font:15px/1.5 sans-serif;color:#22303c;margin:24px auto;max-width:1700px;padding:0 16px}"
     "li,p,td{overflow-wrap:anywhere}.scroll{overflow-x:auto}"
     "table{border-collapse:collapse;table-layout:fixed;width:100%;min-width:1100px;font-size:14px}"
     "td,th{text-align:left;vertical-align:top;padding:4px 10px 4px 0;border-bottom:1px solid #ccc}"
@@ -53,13 +56,13 @@ def import_weights(job: Job, report: Report, cancelled: Cancel, log: Log) -> Res
     lines = [
         f"Network: {entry.title} ({entry.name}), {entry.paper}, {entry.link}",
         f"Read from: {converted.source.path} ({converted.source.form})",
-        f"SHA-256 of that file: {converted.source.sha256} ({_recognised(converted.facts)})",
+        f"SHA-256 of that file: {converted.source.sha256}",
         f"Entries: {len(converted.entries)}, all shapes as the network has them",
         f"Configuration: {_configuration(converted.config)}",
-        f"Licence of the weights: {entry.licence}",
+        *_record(read_header(target, entry.name), entry),
         f"Stored as: {target}",
     ]
-    count = members(entry.name, folder)
+    count = len(in_use(entry.name, folder))
     if count > 1:
         lines.append(f"{entry.title} now runs as an ensemble of {count} sets of weights, whose variances are joined.")
     if kept:
@@ -67,7 +70,7 @@ def import_weights(job: Job, report: Report, cancelled: Cancel, log: Log) -> Res
     for line in lines:
         log("info", line)
     if job.output:
-        _write(job.output, _page(f"Weights of {entry.title}", "<ul>" + "".join(map(_item, lines)) + "</ul>"))
+        _write(job.output, f"Weights of {entry.title}", "<ul>" + "".join(map(_item, lines)) + "</ul>")
     report(1.0, "Done")
     return Result(output=str(target), method_used=entry.name, report="\n".join(lines))
 
@@ -87,18 +90,17 @@ def _adds(settings: str) -> bool:
     raise InputError(f"The settings of an import cannot be {settings}; known is 'add': true or false.")
 
 
-def members(network: str, folder: Path) -> int:
-    """How many sets of weights of a network are in use.
-
-    Raises:
-        InputError: a file is damaged.
-    """
-    first = find(network, folder)
-    return 0 if first is None else 1 + len(others(network, folder, first))
-
-
-def _recognised(facts: dict[str, str]) -> str:
-    return f"published as {facts['known']}" if facts.get("known") else "no published digest to compare it with is known"
+def _record(stored: Stored, entry: Record) -> list[str]:
+    """Where weights come from and what may be done with them; figures and licence of the paper are not those of
+    weights that were trained here."""
+    if trained(stored):
+        return [
+            f"Origin: {origin(stored)}",
+            f"Accuracy: {held_out(stored)}",
+            f"Licence of the weights: {terms(stored)}",
+        ]
+    known = f"published as {stored.known}" if stored.known else "no published digest to compare it with is known"
+    return [f"Origin: {origin(stored)}, SHA-256 {stored.sha256} ({known})", f"Licence of the weights: {entry.licence}"]
 
 
 def _configuration(config: dict[str, object]) -> str:
@@ -120,7 +122,7 @@ def list_models(job: Job, report: Report, log: Log) -> Result:
     for row in rows:
         lines += ["", *(f"{name}: {value}" for name, value in zip(_COLUMNS, row, strict=True))]
     if job.output:
-        _write(job.output, _page("Networks of Cloud Removal", f"<p>{escape(lines[0])}</p>{_table(rows)}"))
+        _write(job.output, "Networks of Cloud Removal", f"<p>{escape(lines[0])}</p>{_table(rows)}")
     for line in lines:
         log("info", line)
     report(1.0, "Done")
@@ -131,16 +133,13 @@ _COLUMNS = ("Network", "What it is", "Needs", "Resolution", "Weights", "Where to
 
 
 def _row(entry: Record, folder: Path) -> tuple[str, ...]:
+    sets: list[Stored] = []
     try:
-        stored = find(entry.name, folder)
-        state = f"there: {stored.path.name}, imported from {stored.source}" if stored else "not there"
-        count = members(entry.name, folder)
-        state += f", and {count - 1} more, run as an ensemble" if count > 1 else ""
+        sets = in_use(entry.name, folder)
+        state = "there: " + "; ".join(f"{one.path.name}, {origin(one)}" for one in sets) if sets else "not there"
+        state += "; run as an ensemble" if len(sets) > 1 else ""
     except CloudRemovalError as error:
         state = f"damaged: {error}"
-    files = [
-        f"{item.file} at {item.address}" + (f" ({item.note})" if item.note else "") for item in of_network(entry.name)
-    ]
     figures = f"{entry.accuracy} ({entry.accuracy_source})" if entry.accuracy else "none verified"
     return (
         entry.name,
@@ -148,10 +147,27 @@ def _row(entry: Record, folder: Path) -> tuple[str, ...]:
         needs(entry),
         f"{entry.gsd_m:g} m",
         state,
-        "; ".join(files) or entry.weights,
-        entry.licence,
-        figures,
+        "; ".join(map(_source, of_network(entry.name))) or entry.weights,
+        _of_each(sets, terms, entry.licence),
+        _of_each(sets, held_out, figures),
     )
+
+
+def _source(item: Checkpoint) -> str:
+    """Where a checkpoint is to be had, or how one is made where its authors offer none."""
+    text = f"{item.file} at {item.address}" + (f" ({item.note})" if item.note else "")
+    if item.published:
+        return text
+    known = " or ".join(name for name, recipe in PRESETS.items() if recipe.network == item.network)
+    return f"{text}; train one with " + (f"trainmodel, RECIPE {known}" if known else "the authors' code")
+
+
+def _of_each(sets: Iterable[Stored], own: Callable[[Stored], str], published: str) -> str:
+    """What holds for the weights in use: as published; for weights that were trained here, what their record says."""
+    said = [(one.path.name, own(one) if trained(one) else published) for one in sets] or [("", published)]
+    if len({text for _, text in said}) == 1:
+        return said[0][1]
+    return "; ".join(f"{name}: {text}" for name, text in said)
 
 
 def _starter(folder: Path) -> tuple[str, ...]:
@@ -210,26 +226,10 @@ def _item(line: str) -> str:
     return f"<li>{escape(line)}</li>"
 
 
-def _page(title: str, body: str) -> str:
-    """A complete page without links to anything outside it."""
-    return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
-        f"<body><h2>{escape(title)}</h2>{body}</body></html>\n"
-    )
+def _write(path: str, title: str, body: str) -> None:
+    """Write a page, whole or not at all.
 
-
-def _write(path: str, page: str) -> None:
-    """Write the page beside its place, then move it there."""
-    target = Path(path)
-    try:
-        handle, name = tempfile.mkstemp(prefix=".page.", suffix=".part", dir=target.resolve().parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(page)
-        Path(name).chmod(0o644)
-        os.replace(name, target)
-    except OSError as error:
-        raise OutputError(
-            f"The report cannot be written to '{path}' ({error.strerror}). Choose another file."
-        ) from error
+    Raises:
+        OutputError: the disk is full or refuses.
+    """
+    write_whole(path, webpage(title, body, _STYLE, width=1700))

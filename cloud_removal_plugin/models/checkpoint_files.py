@@ -28,6 +28,9 @@ WRAPPERS = ("network", "state_dict_G", "state_dict", "model_state_dict", "netG",
 PREFIXES = ("module.", "netG.", "_orig_mod.")
 """What parallel training, UnCRtainTS' trainer and torch.compile put before every name."""
 
+OWN_TRAINING = "weights.safetensors"
+"""What a training with this plugin leaves beside its checkpoints: the best weights, with their record."""
+
 SAFE_TORCH = (2, 6)
 """torch.load(weights_only=True) could be tricked before this release (CVE-2025-32434)."""
 
@@ -97,7 +100,7 @@ def _chosen(path: Path) -> Path:
             raise InputError(f"There is no file '{path}'. Choose the checkpoint file, or the folder that it lies in.")
         return path
     names = {item.name: item for item in path.iterdir() if item.is_file()}
-    for name in ("latest_net_G.pth", "model.pth.tar"):
+    for name in ("latest_net_G.pth", "model.pth.tar", OWN_TRAINING):
         if name in names:
             return names[name]
     epochs = [(not m["iteration"], int(m["number"]), m.group()) for m in map(_EPOCH.fullmatch, names) if m]

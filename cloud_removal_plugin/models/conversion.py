@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..weights.known import by_digest
-from ..weights.stored import Stored, text_of
+from ..weights.stored import Stored, read_record, text_of
 from .checkpoint_files import CheckpointFile, read
 from .recognition import Recognised, family, recognise
 from .records import RECORDS, Record
@@ -61,6 +61,8 @@ class Converted:
 def convert(path: str | Path, network: str = "auto") -> Converted:
     """Read a checkpoint and bring it into the form in which weights are stored.
 
+    A file that this plugin wrote, of a training or an import elsewhere, keeps its record as it is.
+
     Args:
         path: a checkpoint as published, or the folder of a training run.
         network: name in the registry, or ``auto`` to recognise it.
@@ -74,22 +76,44 @@ def convert(path: str | Path, network: str = "auto") -> Converted:
     file = read(path)
     entries = {name: value for name, value in _renamed(file.entries).items() if not name.endswith(COMPUTED)}
     shapes = {name: tuple(value.shape) for name, value in entries.items()}
-    found = _identified(file.path.name, shapes, network)
-    entry = record(found.network)
-    config = _completed(entry, found.config, file.options)
+    kept = _own_record(file, network)
+    if kept is not None:
+        entry, config = record(kept.network), kept.config
+    else:
+        found = _identified(file.path.name, shapes, network)
+        entry = record(found.network)
+        config = _completed(entry, found.config, file.options)
     wanted = entry_shapes(entry.name, config)
     shapes |= {name: () for name in wanted if name.endswith(_COUNTER) and name not in shapes}
     complaint = _complaint(shapes, wanted)
     if complaint:
         raise InputError(f"{file.path.name} does not fit {entry.title}: {complaint}. {_CURE}")
     entries = {name: entries.get(name, np.zeros((), np.int64)) for name in wanted}
+    facts = kept.facts if kept is not None else _published_facts(entry, config, file)
+    return Converted(entry, config, entries, file, facts)
+
+
+def _own_record(file: CheckpointFile, network: str) -> Stored | None:
+    """The record of a file that this plugin wrote, None for the files of others.
+
+    Raises:
+        InputError: it is of another network than the one that was chosen.
+    """
+    kept = read_record(file.path) if file.form == "safetensors" else None
+    if kept is None or kept.network not in RECORDS:
+        return None
+    _check_chosen(file.path.name, kept.network, network)
+    return kept
+
+
+def _published_facts(entry: Record, config: dict[str, Any], file: CheckpointFile) -> dict[str, str]:
+    """What is stored with a file that says nothing of itself: whose network it is, and what its authors ask."""
     published = by_digest(file.sha256)
-    facts = text_of(
+    return text_of(
         entry.name, config, file.path.name, file.sha256, known=published.name if published else "",
         title=entry.title, paper=entry.paper, link=entry.link, licence=entry.licence, weights=entry.weights,
-        source_form=file.form,
+        sensor=entry.sensor, source_form=file.form,
     )  # fmt: skip
-    return Converted(entry, config, entries, file, facts)
 
 
 _CURE = "Download it again, or choose the network that it belongs to."
@@ -145,12 +169,15 @@ def _identified(name: str, shapes: Mapping[str, tuple[int, ...]], network: str) 
         )
     if found is None:
         return Recognised(network, dict(RECORDS[network].config))
-    if network not in ("auto", found.network):
-        raise InputError(
-            f"{name} holds {RECORDS[found.network].title}, not {RECORDS[network].title}. "
-            f"Choose '{found.network}' or 'auto'."
-        )
+    _check_chosen(name, found.network, network)
     return found
+
+
+def _check_chosen(name: str, found: str, chosen: str) -> None:
+    if chosen not in ("auto", found):
+        raise InputError(
+            f"{name} holds {RECORDS[found].title}, not {RECORDS[chosen].title}. Choose '{found}' or 'auto'."
+        )
 
 
 def _completed(entry: Record, config: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:

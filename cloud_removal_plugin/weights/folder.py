@@ -66,6 +66,16 @@ def others(network: str, folder: Path, first: Stored) -> list[Stored]:
     return [read_header(path, network) for path in sorted(folder.glob(f"{network}.member*{SUFFIX}"))]
 
 
+def in_use(network: str, folder: Path) -> list[Stored]:
+    """The sets of weights that a network runs with: none, one, or the members of an ensemble.
+
+    Raises:
+        InputError: a file is damaged, or belongs to another network.
+    """
+    first = find(network, folder)
+    return [] if first is None else [first, *others(network, folder, first)]
+
+
 def publish(network: str, folder: Path, write: Callable[[Path], None], add: bool = False) -> tuple[Path, Path | None]:
     """Put new weights of a network into the folder; whatever goes wrong, nothing half-written is left.
 

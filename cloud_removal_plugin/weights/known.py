@@ -23,6 +23,7 @@ class Checkpoint:
         form: how the numbers are stored.
         note: what to know about it, '' = nothing.
         sha256: hexadecimal digest of the authors' file, '' = not known.
+        published: False where the authors have not put such a file anywhere.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Checkpoint:
     form: str
     note: str = ""
     sha256: str = ""
+    published: bool = True
 
 
 _DSEN2CR = "https://github.com/ameraner/dsen2-cr"
@@ -73,18 +75,19 @@ CHECKPOINTS: tuple[Checkpoint, ...] = (
     Checkpoint(
         "aligncr", "aligncr", "Align_CR.pth", "https://github.com/zhu-xlab/M3R-CR",
         "none stated; data for academic research only", _TORCH, "announced; the repository does not hold it yet",
+        published=False,
     ),
     Checkpoint(
         "seq2point", "seq2point", "<epoch>_net_G.pth", _SEQ2POINT, _NONE, _TORCH,
-        "no trained file is linked; train one with the authors' code",
+        "no trained file is linked", published=False,
     ),
     Checkpoint(
         "seq2point_nosar", "seq2point_nosar", "<epoch>_net_G.pth", _SEQ2POINT, _NONE, _TORCH,
-        "no trained file is linked; train one with the authors' code",
+        "no trained file is linked", published=False,
     ),
     Checkpoint(
         "seq2point_pairwise", "seq2point_pairwise", "<epoch>_net_G.pth", _SEQ2POINT, _NONE, _TORCH,
-        "no trained file is linked; train one with the authors' code",
+        "no trained file is linked", published=False,
     ),
     Checkpoint(
         "baseline_resnet", "baseline_resnet", "baseline_resnet.pth", _SEQ2POINT, _NONE, _TORCH,

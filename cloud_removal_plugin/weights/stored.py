@@ -59,18 +59,30 @@ def read_header(path: Path, network: str) -> Stored:
     Raises:
         InputError: the file is damaged, was not written by an import, or holds another network.
     """
+    stored = read_record(path)
+    if stored is None:
+        raise InputError(f"'{path}' was not made by importing weights. Remove it, and import the checkpoint.")
+    if stored.network != network:
+        raise InputError(f"'{path}' holds the weights of {stored.network}. Remove it, and import the checkpoint.")
+    return stored
+
+
+def read_record(path: Path) -> Stored | None:
+    """Read what a safetensors file says of itself where an import or a training of this plugin wrote it, else None.
+
+    Raises:
+        InputError: the file is damaged.
+    """
     facts = _metadata(path)
     if facts.get("form") != FORM or "network" not in facts:
-        raise InputError(f"'{path}' was not made by importing weights. Remove it, and import the checkpoint.")
-    if facts["network"] != network:
-        raise InputError(f"'{path}' holds the weights of {facts['network']}. Remove it, and import the checkpoint.")
+        return None
     try:
         config = json.loads(facts["config"])
         config = {key: tuple(v) if isinstance(v, list) else v for key, v in config.items()}
     except (KeyError, ValueError, AttributeError) as error:
         raise _damaged(path) from error
     return Stored(
-        path, network, config, facts.get("source", ""), facts.get("sha256", ""), facts.get("known", ""), facts
+        path, facts["network"], config, facts.get("source", ""), facts.get("sha256", ""), facts.get("known", ""), facts
     )
 
 

@@ -65,7 +65,8 @@ def test_checkpoints_are_added_and_listed(weights: Path) -> None:
     assert names == ["uncrtaints.safetensors", "uncrtaints.member2.safetensors", "uncrtaints.member3.safetensors"]
     job = Job(kind="models", input="", output="", weights=str(weights))
     report = run(job, lambda *_: None, lambda: False, lambda *_: None).report
-    assert "imported from 1.pth, and 2 more, run as an ensemble" in report
+    assert f"there: {names[0]}, imported from 1.pth; {names[1]}, imported from 2.pth; {names[2]}" in report
+    assert "imported from 3.pth; run as an ensemble" in report
 
 
 def test_the_same_checkpoint_counts_once(weights: Path, tmp_path: Path) -> None:
