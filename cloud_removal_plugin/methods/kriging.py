@@ -4,11 +4,12 @@ The rest is taken for a Gaussian process whose covariance is a short-ranged part
 falls with the distance in the principal components of the other dates as well; so a field that the gap cuts in two is
 corrected by its clear half, and one beyond its border is not. Simple kriging (Cressie, Statistics for Spatial Data,
 1993, 3.2; Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, 2.2) in square blocks of pixels:
-every block takes its own teachers, dense nearby and thinner with the distance.
+every block takes its own teachers, dense nearby and thinner with the distance, and fades into the next ones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import Executor
 
 import numpy as np
@@ -19,6 +20,8 @@ from .cores import on_cores
 
 FINE, COARSE = 16, 32
 """Pixels a side that share their teachers and one matrix: in small regions, and in those whose every pixel counts."""
+FADE = 8
+"""A block reaches so little of its side beyond its borders, over which it and its neighbours pass into each other."""
 TEACHERS = 200
 """Clear pixels that a block learns from; 128 lose 0.03 dB, 300 gain none."""
 COMPONENTS = 10
@@ -84,27 +87,68 @@ def krige(
     range_of = np.float32(2**0.5 * ALIKE)
     places, alike, components = (known.astype(np.float32), *(x[:COMPONENTS] / range_of for x in (alike, components)))
     in_ranges = np.float32(pixel / LONG)
-    cells = _Cells(known)
-    blocks = wanted // block
-    order = np.lexsort(blocks)
-    borders = np.flatnonzero(np.diff(blocks[:, order]).any(axis=0)) + 1
+    cells, grid = _Cells(known), _Blocks(wanted, block)
 
-    def one(mine: np.ndarray) -> None:
-        centre = ((blocks[:, mine[:1]] + 0.5) * block).astype(np.float32)
-        around = cells.around(*blocks[:, mine[0]] * block, block)
+    def one(task: tuple[np.ndarray, np.ndarray]) -> None:
+        at, mine = task
+        centre = ((at[:, None] + 0.5) * block).astype(np.float32)
+        around = cells.around(*at * block, block)
         chosen = around[_nearest(places[:, around] - centre, keys[around], block)]
-        here, there = wanted[:, mine] - centre, places[:, chosen] - centre
-        there *= in_ranges
+        there = (places[:, chosen] - centre) * in_ranges
         system = _covariance(there, there, alike[:, chosen], alike[:, chosen])
         system[np.diag_indices(len(system))] += np.float32(NOISE)
         _, weights, fault = lapack.sposv(system, rest[:, chosen].T)
         if fault == 0:  # else rounding has made the matrix singular: no correction rather than a wild one
-            here = (here * in_ranges).astype(np.float32)
+            here = ((wanted[:, mine] - centre) * in_ranges).astype(np.float32)
             cross = _covariance(here, there, components[:, mine], alike[:, chosen])
-            out[:, mine] = (cross @ weights).T
+            out[:, mine] += (cross @ weights).T * grid.share(at, mine)
 
-    on_cores(one, np.split(order, borders), pool)
+    for tasks in grid.turns():  # blocks of one turn share no pixel
+        on_cores(one, tasks, pool)
     return out
+
+
+class _Blocks:
+    """Wanted pixels in square blocks that reach over their borders, where their shares sum to one.
+
+    Args:
+        wanted: int (2, n), rows and columns. block: edge of the blocks.
+    """
+
+    def __init__(self, wanted: np.ndarray, block: int) -> None:
+        self._wanted, self._block, self._fade = wanted, block, max(block // FADE, 1)
+        self._own = wanted // block
+        self._there = np.zeros(self._own.max(axis=1) + 3, bool)  # which blocks hold any, with a margin of one
+        self._there[tuple(self._own + 1)] = True
+        self._total = np.zeros(wanted.shape[1], np.float32)
+        for at, mine in (task for tasks in self.turns() for task in tasks):
+            self._total[mine] += self._ramp(at, mine)
+
+    def turns(self) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
+        """Four lists of blocks that lie apart: row and column (2,) of the block, positions of its pixels."""
+        for parity in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            (rows, down), (cols, across) = (self._reached(axis, parity[axis]) for axis in (0, 1))
+            mine = np.flatnonzero(down & across & self._there[rows + 1, cols + 1])
+            order = mine[np.lexsort((cols[mine], rows[mine]))]
+            at = np.stack((rows[order], cols[order]))
+            borders = np.flatnonzero(np.diff(at).any(axis=0)) + 1
+            yield [(at[:, start], part) for start, part in zip((0, *borders), np.split(order, borders)) if len(part)]
+
+    def _reached(self, axis: int, parity: int) -> tuple[np.ndarray, np.ndarray]:
+        """Row or column of the block of a parity that reaches each pixel, and whether one does."""
+        own, inside = self._own[axis], self._wanted[axis] - self._own[axis] * self._block
+        beside = np.where(inside < self._fade, -1, np.where(inside >= self._block - self._fade, 1, 0))
+        mine = own % 2 == parity
+        return np.where(mine, own, own + beside), mine | (beside != 0)
+
+    def _ramp(self, at: np.ndarray, mine: np.ndarray) -> np.ndarray:
+        inside = (self._wanted[:, mine] - at[:, None] * self._block + 0.5).astype(np.float32)
+        up, down = inside + self._fade, self._block + self._fade - inside
+        return np.clip(np.minimum(up, down) / np.float32(2 * self._fade), 0, 1).prod(axis=0)
+
+    def share(self, at: np.ndarray, mine: np.ndarray) -> np.ndarray:
+        """What the block at ``at`` has to say of each of its pixels, float32, over all blocks 1 together."""
+        return self._ramp(at, mine) / self._total[mine]
 
 
 class _Cells:

@@ -74,6 +74,31 @@ def test_neither_order_nor_threads_matter_and_rests_add_up() -> None:
     np.testing.assert_allclose(total[0], found.sum(axis=0), atol=1e-3)
 
 
+@pytest.mark.parametrize("block", [kriging.FINE, kriging.COARSE])
+def test_blocks_pass_into_each_other_without_a_step(block: int) -> None:
+    edge = 128
+    rng = np.random.default_rng(2)
+    gap = ndimage.gaussian_filter(rng.standard_normal((edge, edge)), 8) > 0
+    places, gap = np.indices((edge, edge)).reshape(2, -1), gap.ravel()
+    alike = np.stack([ndimage.gaussian_filter(rng.standard_normal((edge, edge)), 3).ravel() * 20 for _ in range(4)])
+    rest = ndimage.gaussian_filter(rng.standard_normal((edge, edge)), 5).ravel() + 0.05 * alike[0] * rng.random()
+    known = teachers(gap.reshape(edge, edge), ~gap.reshape(edge, edge)).ravel()
+    alike, rest = alike.astype(np.float32), rest.astype(np.float32)
+    found = np.full(edge * edge, np.nan)
+    found[gap] = krige(places[:, known], rest[None, known], alike[:, known], places[:, gap], alike[:, gap], block)[0]
+    steps = np.abs(np.diff(found.reshape(edge, edge), axis=1))
+    border = np.arange(edge - 1) % block == block - 1
+    assert np.nanmean(steps[:, border]) < 1.25 * np.nanmean(steps[:, ~border])
+    grid = kriging._Blocks(places[:, gap], block)
+    total = np.zeros(gap.sum())
+    for turn in grid.turns():
+        touched = np.concatenate([mine for _, mine in turn])
+        assert len(np.unique(touched)) == len(touched), "threads would write to one pixel at the same time"
+        for at, mine in turn:
+            total[mine] += grid.share(at, mine)
+    np.testing.assert_allclose(total, 1, atol=1e-5)
+
+
 def test_nothing_known_corrects_nothing() -> None:
     wanted, components = points(20, 30, 1)
     nothing = np.zeros((2, 0), np.int64), np.zeros((4, 0), np.float32), np.zeros((3, 0), np.float32)
