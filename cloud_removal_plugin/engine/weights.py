@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
 from ..errors import Cancelled, CloudRemovalError, InputError, OutputError
+from ..methods.learned_inputs import wants
 from ..methods.registry import networks
 from ..methods.starter import NAME as STARTER
 from ..models.records import RECORDS, Record
@@ -133,24 +135,35 @@ _COLUMNS = ("Network", "What it is", "Needs", "Resolution", "Weights", "Where to
 
 
 def _row(entry: Record, folder: Path) -> tuple[str, ...]:
-    sets: list[Stored] = []
     try:
         sets = in_use(entry.name, folder)
+        wanted = needs(_as_stored(entry, sets[0]) if sets else entry)
         state = "there: " + "; ".join(f"{one.path.name}, {origin(one)}" for one in sets) if sets else "not there"
         state += "; run as an ensemble" if len(sets) > 1 else ""
     except CloudRemovalError as error:
-        state = f"damaged: {error}"
+        sets, wanted, state = [], needs(entry), f"not usable: {error}"
     figures = f"{entry.accuracy} ({entry.accuracy_source})" if entry.accuracy else "none verified"
     return (
         entry.name,
         f"{entry.title}; {entry.paper}, {entry.link}",
-        needs(entry),
+        wanted,
         f"{entry.gsd_m:g} m",
         state,
         "; ".join(map(_source, of_network(entry.name))) or entry.weights,
         _of_each(sets, terms, entry.licence),
         _of_each(sets, held_out, figures),
     )
+
+
+def _as_stored(entry: Record, stored: Stored) -> Record:
+    """The record with what depends on the arguments of the weights: radar, and how many dates sequence to point takes.
+
+    Raises:
+        InputError: the weights are for other bands.
+    """
+    wanted = wants(entry, stored.config)
+    dates = wanted.dates if entry.module == "seq2point" else entry.dates
+    return replace(entry, radar="required" if wanted.radar else "no", dates=dates)
 
 
 def _source(item: Checkpoint) -> str:

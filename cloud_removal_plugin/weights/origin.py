@@ -39,10 +39,10 @@ def held_out(stored: Stored) -> str:
     facts = stored.facts
     found = _figures(facts, "held_out")
     if not found:
-        return "its own: none, the training was never judged"
+        return "none: the training was not judged on held-out samples"
     before = _figures(facts, "before")
     return (
-        f"its own: {found} ({facts.get('held_out_samples', '?')} samples kept out of the training, step "
+        f"{found} (its own, on {facts.get('held_out_samples', '?')} samples kept out of the training, at step "
         f"{facts.get('held_out_step', '?')}" + (f"; before the fine-tuning {before}" if before else "") + ")"
     )
 
@@ -53,7 +53,7 @@ def terms(stored: Stored) -> str:
     said = [TERMS.get(facts.get("reader", ""), "mind the licence of the data")]
     if facts.get("tuned_from"):
         said.append(f"the licence of {facts['tuned_from']}, with which they began, holds too")
-    return f"trained here, so none is published: {'; '.join(said)}"
+    return f"trained here, so the published one does not apply; {'; '.join(said)}"
 
 
 def _figures(facts: dict[str, str], prefix: str) -> str:

@@ -62,7 +62,9 @@ def test_the_record_of_a_training_is_kept_as_it_is(tmp_path: Path) -> None:
     stored = find("dsen2cr", folder)
     assert stored.facts == read_record(source).facts
     assert "trained here: recipe dsen2cr-l1, 300 steps on 5 samples of 7 scenes (scenes)" in report
-    assert "PSNR 31.25 dB, MAE 0.0125, RMSE 0.0274 (2 samples kept out of the training, step 200)" in report
+    assert (
+        "PSNR 31.25 dB, MAE 0.0125, RMSE 0.0274 (its own, on 2 samples kept out of the training, at step 200)" in report
+    )
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     for text in (report, page):
         assert "trained here" in text
@@ -129,6 +131,18 @@ def test_the_list_shows_what_the_record_says(tmp_path: Path) -> None:
     assert "SEN12MS-CR is CC BY 4.0; the licence of dsen2cr.safetensors, with which they began" in row["Licence"]
 
 
+def test_the_list_asks_for_what_these_weights_need(tmp_path: Path) -> None:
+    assert "radar (VV and VH)" in listed(tmp_path, "dsen2cr")["Needs"]
+    imported(own(tmp_path / "run" / "a.safetensors", "dsen2cr", {"include_sar_input": False}), tmp_path)
+    assert "radar" not in listed(tmp_path, "dsen2cr")["Needs"]
+    imported(own(tmp_path / "run" / "b.safetensors", "seq2point", {"n_input_samples": 5}), tmp_path)
+    assert listed(tmp_path, "seq2point")["Needs"].endswith("radar (VV and VH); 5 dates")
+    imported(own(tmp_path / "run" / "c.safetensors", "dsen2cr_nosar", {"optical_channels": 4}), tmp_path)
+    row = listed(tmp_path, "dsen2cr_nosar")
+    assert row["Weights"].startswith("not usable: The stored weights of DSen2-CR without radar are for 4 bands")
+    assert "27.6 dB" in row["Accuracy"]
+
+
 def test_members_of_an_ensemble_are_told_apart(tmp_path: Path) -> None:
     folder, name = tmp_path / "weights", "uncrtaints_mono"
     torch.save(small(name).state_dict(), tmp_path / "model.pth")
@@ -137,7 +151,7 @@ def test_members_of_an_ensemble_are_told_apart(tmp_path: Path) -> None:
     row = listed(folder, name)
     assert f"{name}.safetensors, imported from model.pth; {name}.member2.safetensors, trained here" in row["Weights"]
     assert f"{name}.safetensors: MAE 0.027" in row["Accuracy"]
-    assert f"{name}.member2.safetensors: its own: PSNR 31.25 dB" in row["Accuracy"]
+    assert f"{name}.member2.safetensors: PSNR 31.25 dB" in row["Accuracy"]
     assert f"{name}.safetensors: MIT" in row["Licence"]
 
 
