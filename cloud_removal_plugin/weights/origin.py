@@ -50,10 +50,10 @@ def held_out(stored: Stored) -> str:
 def terms(stored: Stored) -> str:
     """What trained weights may be used for, as far as their record tells."""
     facts = stored.facts
-    said = [TERMS.get(facts.get("reader", ""), "mind the licence of the data")]
+    data = TERMS.get(facts.get("reader", ""), "mind the licence of the data")
     if facts.get("tuned_from"):
-        said.append(f"the licence of {facts['tuned_from']}, with which they began, holds too")
-    return f"trained here, so the published one does not apply; {'; '.join(said)}"
+        return f"trained here, begun with {facts['tuned_from']}, whose licence still holds; {data}"
+    return f"trained here, so the published one does not apply; {data}"
 
 
 def _figures(facts: dict[str, str], prefix: str) -> str:
