@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import OutputError
+from ..weights.stored import read_record
 from . import checkpoints
 from .held_out import LOSS, best_of, judgements
 
@@ -58,9 +59,26 @@ def facts_of(trainer: Trainer, history: Sequence[Mapping[str, float]]) -> dict[s
     if trainer.config.weights and started:
         facts |= {
             "tuned_from": Path(trainer.config.weights).name,
+            **_base(Path(trainer.config.weights)),
             **{f"before_{key}": f"{value:.6g}" for key, value in started.items() if key != "step"},
         }
     return facts
+
+
+def _base(path: Path) -> dict[str, str]:
+    """What the weights that a training began with say of the data that they had learned from: its terms still hold."""
+    stored = read_record(path)
+    facts = stored.facts if stored else {}
+    told = (
+        "source",
+        "known",
+        "sensor",
+        "reader",
+        "data",
+        "tuned_from",
+        *(key for key in facts if key.startswith("tuned_from_")),
+    )
+    return {f"tuned_from_{key}": facts[key] for key in told if facts.get(key)}
 
 
 def store_best(trainer: Trainer) -> None:

@@ -56,8 +56,9 @@ KEYS = {
     "checkinstallation": ("OUTPUT_HTML_FILE",),
     "importweights": ("NETWORK", "CHECKPOINT", "ADD", "OUTPUT_HTML_FILE"),
     "trainmodel": (
-        "RECIPE", "FOLDER", "CLEAR", "CLOUDY", "RADAR", "STEPS", "BATCH", "CROP", "LEARNING_RATE", "START_WEIGHTS",
-        "RESUME", "INSTALL", "DEVICE", "DEVICES", "VALIDATE_EVERY", "SEED", "OUTPUT",
+        "RECIPE", "FOLDER", "SKIP_INCOMPLETE", "CLEAR", "CLOUDY", "RADAR", "STEPS", "BATCH", "CROP", "LEARNING_RATE",
+        "START_WEIGHTS", "RESUME", "INSTALL", "DEVICE", "DEVICES", "VALIDATE_EVERY", "VALIDATION_SAMPLES", "SEED",
+        "OUTPUT",
     ),
     "listmodels": ("OUTPUT_HTML_FILE",),
 }  # fmt: skip
