@@ -2,7 +2,7 @@
 
 Members: Gaussian over the best dates (with local correction in ``fast``), three tiny networks (``auto``), linear
 interpolation, inpainting; weights that sum to one per band; what the stack leaves at clear pixels carried into the
-gap, by kriging or, in ``fast`` of large regions, a membrane; sigma from the same simulated gaps.
+gap, by kriging or, in large regions, a membrane; sigma from the same simulated gaps.
 """
 
 from __future__ import annotations
@@ -258,7 +258,8 @@ class SceneEnsemble:
         if "networks" in names and not with_networks:
             names = tuple(n for n in names if n != "networks") or ("gaussian",)
         small = sum(frame.size for frame in frames) <= SMALL
-        kriging = FINE if small else COARSE if with_networks else 0  # ``fast`` has no time for it where there is much
+        # where there is more to restore than one sample window it would cost more time than all the rest together
+        kriging = FINE if small else COARSE if with_networks and len(frames) == 1 else 0
         if kriging and len(names) > 1:
             names = tuple(n for n in names if n != "inpainting")  # kriging carries the rim into the gap by itself
         leading = leading_components(small=small, networks=with_networks) if self.name in LOCAL else None

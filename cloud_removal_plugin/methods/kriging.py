@@ -19,11 +19,11 @@ from scipy.linalg import lapack
 from .cores import on_cores
 
 FINE, COARSE = 16, 32
-"""Pixels a side that share their teachers and one matrix: in small regions, and in those whose every pixel counts."""
+"""Pixels a side that share their teachers and one matrix: in small regions, and in those that one window holds."""
 FADE = 8
 """A block reaches so little of its side beyond its borders, over which it and its neighbours pass into each other."""
 TEACHERS = 200
-"""Clear pixels that a block learns from; 128 lose 0.03 dB, 300 gain none."""
+"""Clear pixels that a block learns from; 128 lose 0.03 dB where blocks are fine, 0.1 where coarse, 300 gain none."""
 COMPONENTS = 10
 """Principal components of the other dates in which pixels are alike or not."""
 LONG = 48.0
@@ -80,36 +80,42 @@ def krige(
     Returns:
         float32 (R, n). Zero where nothing is known.
     """
-    out = np.zeros((len(rest), wanted.shape[1]), np.float32)
     if not known.size or not wanted.size:
-        return out
-    keys = _spread(*known, 1).astype(np.float32)
-    range_of = np.float32(2**0.5 * ALIKE)
-    places, alike, components = (known.astype(np.float32), *(x[:COMPONENTS] / range_of for x in (alike, components)))
-    in_ranges = np.float32(pixel / LONG)
+        return np.zeros((len(rest), wanted.shape[1]), np.float32)
     cells, grid = _Cells(known), _Blocks(wanted, block)
+    keys = _spread(*known[:, cells.order], 1).astype(np.float32)
+    # a pixel's numbers side by side: blocks pick pixels from everywhere
+    places, rest, alike = (np.ascontiguousarray(x.T[cells.order]) for x in (known, rest, alike[:COMPONENTS]))
+    range_of, in_ranges = np.float32(2**0.5 * ALIKE), np.float32(pixel / LONG)
+    alike, looks, spots = alike / range_of, components[:COMPONENTS].T / range_of, np.ascontiguousarray(wanted.T)
+    sums, total = np.zeros((len(spots), rest.shape[1]), np.float32), np.zeros(len(spots), np.float32)
 
     def one(task: tuple[np.ndarray, np.ndarray]) -> None:
         at, mine = task
-        centre = ((at[:, None] + 0.5) * block).astype(np.float32)
+        centre = (at + 0.5) * block
         around = cells.around(*at * block, block)
-        chosen = around[_nearest(places[:, around] - centre, keys[around], block)]
-        there = (places[:, chosen] - centre) * in_ranges
-        system = _covariance(there, there, alike[:, chosen], alike[:, chosen])
+        near = (places[around] - centre).astype(np.float32)
+        chosen = _nearest(near, keys[around], block)
+        there, chosen = near[chosen] * in_ranges, around[chosen]
+        system = _covariance(there, there, alike[chosen], alike[chosen])
         system[np.diag_indices(len(system))] += np.float32(NOISE)
-        _, weights, fault = lapack.sposv(system, rest[:, chosen].T)
+        _, weights, fault = lapack.sposv(system, rest[chosen])
         if fault == 0:  # else rounding has made the matrix singular: no correction rather than a wild one
-            here = ((wanted[:, mine] - centre) * in_ranges).astype(np.float32)
-            cross = _covariance(here, there, components[:, mine], alike[:, chosen])
-            out[:, mine] += (cross @ weights).T * grid.share(at, mine)
+            here = ((spots[mine] - centre) * in_ranges).astype(np.float32)
+            ramp = grid.ramp(at, mine)
+            cross = _covariance(here, there, looks[mine], alike[chosen])
+            cross *= ramp[:, None]
+            sums[mine] += cross @ weights
+            total[mine] += ramp
 
     for tasks in grid.turns():  # blocks of one turn share no pixel
         on_cores(one, tasks, pool)
-    return out
+    sums /= np.maximum(total, 1e-6)[:, None]
+    return np.ascontiguousarray(sums.T)
 
 
 class _Blocks:
-    """Wanted pixels in square blocks that reach over their borders, where their shares sum to one.
+    """Wanted pixels in square blocks that reach over their borders and pass into each other there.
 
     Args:
         wanted: int (2, n), rows and columns. block: edge of the blocks.
@@ -120,9 +126,6 @@ class _Blocks:
         self._own = wanted // block
         self._there = np.zeros(self._own.max(axis=1) + 3, bool)  # which blocks hold any, with a margin of one
         self._there[tuple(self._own + 1)] = True
-        self._total = np.zeros(wanted.shape[1], np.float32)
-        for at, mine in (task for tasks in self.turns() for task in tasks):
-            self._total[mine] += self._ramp(at, mine)
 
     def turns(self) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
         """Four lists of blocks that lie apart: row and column (2,) of the block, positions of its pixels."""
@@ -141,14 +144,11 @@ class _Blocks:
         mine = own % 2 == parity
         return np.where(mine, own, own + beside), mine | (beside != 0)
 
-    def _ramp(self, at: np.ndarray, mine: np.ndarray) -> np.ndarray:
+    def ramp(self, at: np.ndarray, mine: np.ndarray) -> np.ndarray:
+        """How much the block at ``at`` has to say of each of its pixels, float32: 1, and from 1 to 0 over a border."""
         inside = (self._wanted[:, mine] - at[:, None] * self._block + 0.5).astype(np.float32)
         up, down = inside + self._fade, self._block + self._fade - inside
         return np.clip(np.minimum(up, down) / np.float32(2 * self._fade), 0, 1).prod(axis=0)
-
-    def share(self, at: np.ndarray, mine: np.ndarray) -> np.ndarray:
-        """What the block at ``at`` has to say of each of its pixels, float32, over all blocks 1 together."""
-        return self._ramp(at, mine) / self._total[mine]
 
 
 class _Cells:
@@ -156,40 +156,45 @@ class _Cells:
 
     Args:
         places: int (2, k), rows and columns.
+
+    Attributes:
+        order: (k,) brings them into the order of their cells.
     """
 
     def __init__(self, places: np.ndarray) -> None:
         rows, cols = places // _CELL
         self._shape = (int(rows.max()) + 1, int(cols.max()) + 1)
         number = rows * self._shape[1] + cols
-        self._order = np.argsort(number, kind="stable")
-        self._starts = np.searchsorted(number[self._order], np.arange(self._shape[0] * self._shape[1] + 1))
+        self.order = np.argsort(number, kind="stable")
+        self._starts = np.searchsorted(number[self.order], np.arange(self._shape[0] * self._shape[1] + 1))
 
     def around(self, row: int, col: int, block: int) -> np.ndarray:
-        """Positions of the clear pixels within reach of the block that begins at ``row``, ``col``; all if too few."""
+        """Positions, in that order, within reach of a block that begins there; all if they are too few."""
         ends = zip((row, col), self._shape, strict=True)
         (top, bottom), (left, right) = (
             (max(int(at) - REACH, 0) // _CELL, min((int(at) + block + REACH) // _CELL + 1, many)) for at, many in ends
         )
-        if right <= left:
-            return self._order
-        lines = [self._starts[line * self._shape[1] + np.array([left, right])] for line in range(top, bottom)]
-        near = [self._order[start:stop] for start, stop in lines]
-        return np.concatenate(near) if sum(map(len, near)) >= TEACHERS else self._order
+        lines = np.arange(top, bottom)[:, None] * self._shape[1] + np.array([left, max(left, right)])
+        pieces = self._starts[lines]
+        if (pieces[:, 1] - pieces[:, 0]).sum() < TEACHERS:
+            return np.arange(len(self.order))
+        return np.concatenate([np.arange(start, stop) for start, stop in pieces])
 
 
 def _nearest(from_centre: np.ndarray, keys: np.ndarray, block: int) -> np.ndarray:
     """Which clear pixels teach a block: thinner by the third power of the distance from it."""
     if len(keys) <= TEACHERS:
         return np.arange(len(keys))
-    far = np.maximum(np.hypot(*from_centre) - np.float32(block / 2), 1)
-    return np.argpartition(keys * far**3, TEACHERS)[:TEACHERS]
+    far = np.sqrt(_length2(from_centre))
+    far -= np.float32(block / 2)
+    np.maximum(far, 1, out=far)
+    return np.argpartition(keys * (far * far * far), TEACHERS)[:TEACHERS]
 
 
 def _covariance(here: np.ndarray, there: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Covariance (n, m) of places (2, n) and (2, m) with components (F, n) and (F, m), all in units of their ranges."""
+    """Covariance (n, m) of places (n, 2) and (m, 2) with components (n, F) and (m, F), all in units of their ranges."""
     far = _squares(here, there)
-    np.maximum(far, 0, out=far)
+    np.abs(far, out=far)  # rounding
     np.sqrt(far, out=far)
     np.negative(far, out=far)
     np.exp(far, out=far)
@@ -203,10 +208,15 @@ def _covariance(here: np.ndarray, there: np.ndarray, one: np.ndarray, other: np.
 
 
 def _squares(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Squared distances (n, m) of points (F, n) and (F, m), but for rounding, as one product."""
-    row, column = np.square(one).sum(axis=0), np.square(other).sum(axis=0)
-    left = np.concatenate((np.float32(-2) * one, row[None], np.ones_like(row)[None]))
-    return left.T @ np.concatenate((other, np.ones_like(column)[None], column[None]))
+    """Squared distances (n, m) of points (n, F) and (m, F), but for rounding, as one product."""
+    row, column = _length2(one)[:, None], _length2(other)[:, None]
+    left = np.concatenate((np.float32(-2) * one, row, np.ones_like(row)), axis=1)
+    return left @ np.concatenate((other, np.ones_like(column), column), axis=1).T
+
+
+def _length2(vectors: np.ndarray) -> np.ndarray:
+    """Squared lengths (n,) of vectors (n, F)."""
+    return np.einsum("nf,nf->n", vectors, vectors)
 
 
 def _spread(rows: np.ndarray, cols: np.ndarray, number: int) -> np.ndarray:
