@@ -13,14 +13,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", action="append", default=[], help="folder of scenes, or of dated GeoTIFFs")
     parser.add_argument("--quick", action="store_true", help="two cases a set, small rasters, one round")
-    parser.add_argument("--full", action="store_true", help="2048 x 2048 for speed, and 10980 x 10980 for memory")
+    parser.add_argument("--full", action="store_true", help="10980 x 10980 for memory, all networks")
     options = parser.parse_args(argv)
     speed, memory, accuracy = [], [], [*options.data]
     if options.quick:
-        speed, memory = ["--rounds", "1", "--no-skip"], ["--sizes", "1024", "2048"]
+        speed, memory = ["--size", "1024", "--rounds", "1", "--no-skip"], ["--sizes", "1024", "2048"]
         accuracy += ["--cases", "2"]
     if options.full:
-        speed, memory = ["--size", "2048"], ["--full"]
+        memory = ["--full"]
     for name, arguments in (
         ("load_time", []), ("speed", speed), ("stream", []), ("memory", memory), ("kernel", []),
         ("networks", ["--rounds", "1"] if options.quick else ["--all"] if options.full else []), ("accuracy", accuracy),

@@ -264,7 +264,7 @@ SKIPPED = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns 0 whatever the figures are."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=1024, help="edge of the scene in pixels")
+    parser.add_argument("--size", type=int, default=2048, help="edge of the scene in pixels; goals are for 2048")
     parser.add_argument("--rounds", type=int, default=3, help="the median of so many turns is shown")
     parser.add_argument("--methods", nargs="*", default=["fast", "auto"])
     parser.add_argument("--peer", choices=PEERS, help="time this peer of the interpolation alone, for the comparison")
