@@ -21,7 +21,7 @@ from .cores import on_cores
 FINE, COARSE = 16, 32
 """Pixels a side that share their teachers and one matrix: in small regions, and in those that one window holds."""
 FADE = 8
-"""A block reaches so little of its side beyond its borders, over which it and its neighbours pass into each other."""
+"""A block reaches one part in so many of its side over its borders, where it and the next ones pass into each other."""
 TEACHERS = 200
 """Clear pixels that a block learns from; 128 lose 0.03 dB where blocks are fine, 0.1 where coarse, 300 gain none."""
 COMPONENTS = 10
@@ -87,7 +87,8 @@ def krige(
     # a pixel's numbers side by side: blocks pick pixels from everywhere
     places, rest, alike = (np.ascontiguousarray(x.T[cells.order]) for x in (known, rest, alike[:COMPONENTS]))
     range_of, in_ranges = np.float32(2**0.5 * ALIKE), np.float32(pixel / LONG)
-    alike, looks, spots = alike / range_of, components[:COMPONENTS].T / range_of, np.ascontiguousarray(wanted.T)
+    spots, looks = (np.ascontiguousarray(x.T) for x in (wanted, components[:COMPONENTS] / range_of))
+    alike /= range_of
     sums, total = np.zeros((len(spots), rest.shape[1]), np.float32), np.zeros(len(spots), np.float32)
 
     def one(task: tuple[np.ndarray, np.ndarray]) -> None:
