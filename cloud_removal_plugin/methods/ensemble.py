@@ -258,7 +258,7 @@ class SceneEnsemble:
         if "networks" in names and not with_networks:
             names = tuple(n for n in names if n != "networks") or ("gaussian",)
         small = sum(frame.size for frame in frames) <= SMALL
-        # regions of several sample windows keep a membrane: there it would cost more time than it may (docs/performance.md)
+        # regions of several sample windows keep a membrane: kriging would take more time than the goals leave
         kriging = FINE if small else COARSE if with_networks and len(frames) == 1 else 0
         if kriging and len(names) > 1:
             names = tuple(n for n in names if n != "inpainting")  # kriging carries the rim into the gap by itself
