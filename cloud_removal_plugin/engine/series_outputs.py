@@ -137,9 +137,10 @@ class DateWriter:
         reader = self._scene.readers[self._layer]
         raw, outside = reader.read_raw(window), reader.read_hidden(window)
         unify_nodata(raw, self.info, self.nodata)
-        known = gap & np.isfinite(reflectance[self._places]).all(axis=0) if gap.any() else gap
+        restored = reflectance[self._places] if gap.any() else None  # a copy: of the gap's windows alone, and once
+        known = gap if restored is None else gap & np.isfinite(restored).all(axis=0)
         if known.any():
-            stored = to_stored(reflectance[self._places][:, known], self._numbers, raw.dtype, self.nodata)
+            stored = to_stored(restored[:, known], self._numbers, raw.dtype, self.nodata)
             for band, values in zip(self._bands, stored, strict=True):
                 raw[band - 1][known] = values
             alpha = self.info.transparency(self.radiometry.used_bands)

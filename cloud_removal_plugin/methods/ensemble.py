@@ -22,7 +22,7 @@ from .dates import choose
 from .estimate import Estimates, Head, arranged
 from .evidence import Evidence, gather
 from .folds import lattice_step, simulate
-from .frame import Frame, Plan, make_plan, ring
+from .frame import Frame, Plan, make_plan, places, ring
 from .inpainting import Inpainting, distance
 from .kriging import COARSE, FINE, krige, teachers
 from .less_seen import LEAST_GROWTH, LESS_SEEN, growth_in_gap
@@ -107,7 +107,7 @@ class FittedEnsemble:
         laplace, corrections = self._continued(frame, rim, edge, rest, pool)
         found, members = members_at(0)
         if model.kriging:
-            known_at, wanted_at = _places(edge, frame), _places(inside, frame)
+            known_at, wanted_at = (places(pixels, frame.shape[1]) for pixels in (edge, inside))
             kriged = krige(known_at, rest, taught.extra, wanted_at, found.extra, model.kriging, pool=pool)
         far = distance(frame.clear).ravel()
         flat_out, flat_sigma = out.reshape(len(out), -1), sigma.reshape(len(out), -1)
@@ -341,11 +341,6 @@ def _trial_features(trial: Trial, result: np.ndarray, correction: np.ndarray) ->
     """Features of the error model in the simulated gaps, as :func:`sigma_features` makes them."""
     members = {name: trial.values[i] - trial.corrections[i] for i, name in enumerate(trial.names)}
     return sigma_features(members, result, correction, trial, trial.laplace, trial.far)
-
-
-def _places(pixels: np.ndarray, frame: Frame) -> np.ndarray:
-    """Rows and columns (2, n) of flat indices."""
-    return np.stack(np.divmod(pixels, frame.shape[1]))
 
 
 def _with_doubt(

@@ -166,6 +166,11 @@ def positions(obs: Observation, chosen: Plan) -> list[int]:
     return list(chosen.dates)
 
 
+def places(pixels: np.ndarray, width: int) -> np.ndarray:
+    """Rows and columns (2, n) of flat indices into a window of ``width`` columns."""
+    return np.stack(np.divmod(pixels, width))
+
+
 def _seen(image: np.ndarray, cloud: np.ndarray) -> np.ndarray:
     """bool (H * W,): neither hidden nor without data in any band."""
     return (cloud.ravel() < 0.5) & np.isfinite(image.sum(axis=0))

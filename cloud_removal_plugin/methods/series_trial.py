@@ -15,7 +15,7 @@ import numpy as np
 from ..observation import Observation
 from .context import context
 from .folds import simulate
-from .frame import ring
+from .frame import places, ring
 from .inpainting import distance
 from .interpolation import after_share, ages, neighbours
 from .kriging import FINE, krige, teachers
@@ -117,9 +117,8 @@ def simulated_parts(
                     continue
                 both = found[date].at(np.concatenate((core, rim, beyond)))
                 truth = np.take(frame.blocks[place], both.pixels, axis=1)
-                places = np.stack(np.divmod(both.pixels, width)) // step
-                edge = len(core) + len(rim)
-                part = Part(index, number, date, each[1], each[0], each[2], len(core), edge, both, places, truth)
+                at, edge = places(both.pixels, width) // step, len(core) + len(rim)
+                part = Part(index, number, date, each[1], each[0], each[2], len(core), edge, both, at, truth)
                 gauss = both.gauss
                 if leading is not None and len(teaching):
                     taught = found[date].at(teaching)

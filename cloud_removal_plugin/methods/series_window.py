@@ -10,7 +10,7 @@ import numpy as np
 
 from ..observation import Observation, Restoration
 from .ensemble import sigma_features
-from .frame import ring
+from .frame import places, ring
 from .inpainting import distance
 from .kriging import krige, teachers
 from .members import teaching_pixels
@@ -177,10 +177,8 @@ class Block:
         planes = spread(planes.reshape(-1, *frame.shape), rim).reshape(planes.shape)[:, inside]
         if not self.kriged:
             return axes.T @ planes[:-1], planes[-1]
-        core, width = len(inside), frame.shape[1]
-        places = np.stack(np.divmod(both.pixels, width))
-        alike = both.components
-        return krige(places[:, core:], rest, alike[:, core:], places[:, :core], alike[:, :core]), planes[-1]
+        core, at, alike = len(inside), places(both.pixels, frame.shape[1]), both.components
+        return krige(at[:, core:], rest, alike[:, core:], at[:, :core], alike[:, :core]), planes[-1]
 
 
 def error_features(members: dict[str, np.ndarray], judged: Judged) -> list[np.ndarray]:

@@ -86,7 +86,8 @@ def test_baselines_of_gaps() -> None:
     np.testing.assert_allclose(least_cloudy(frames, covered)[0, 0], [0.2, 0, 0, 0.4])
 
 
-def test_networks_of_series_have_no_such_baselines(cube_tree: Path, tmp_path: Path, capsys) -> None:
+def series_recipe(cube_tree: Path, tmp_path: Path) -> Path:
+    """The configuration file of one step of a small network that restores whole series."""
     values = {
         "preset": "clearvision-removal", "output": str(tmp_path / "run"), "network_config": {"widths": [8, 8, 8, 8]},
         "batch": 1, "steps": 1, "device": "cpu", "threads": 1, "data": {"root": str(cube_tree), "max_length": 4,
@@ -94,7 +95,12 @@ def test_networks_of_series_have_no_such_baselines(cube_tree: Path, tmp_path: Pa
     }  # fmt: skip
     config = tmp_path / "config.json"
     config.write_text(json.dumps(values))
-    Trainer(from_dict(values)).run(quiet, lambda: False, quiet)
+    return config
+
+
+def test_networks_of_series_have_no_such_baselines(cube_tree: Path, tmp_path: Path, capsys) -> None:
+    config = series_recipe(cube_tree, tmp_path)
+    Trainer(from_dict(json.loads(config.read_text()))).run(quiet, lambda: False, quiet)
     assert main(["evaluate", str(config), "--baselines"]) == 1
     assert "restore one image" in capsys.readouterr().err
     assert main(["evaluate", str(config)]) == 0
@@ -142,13 +148,7 @@ def test_series_with_too_few_clear_frames_are_no_others_twice(cube_tree: Path, t
         cloudy = dict(arrays)
     cloudy["highresdynamic"][:, :, -1] = 1
     np.savez(first, **cloudy)
-    values = {
-        "preset": "clearvision-removal", "output": str(tmp_path / "run"), "network_config": {"widths": [8, 8, 8, 8]},
-        "batch": 1, "steps": 1, "device": "cpu", "threads": 1, "data": {"root": str(cube_tree), "max_length": 4,
-        "validation": {"split": "train", "root": str(cube_tree)}},
-    }  # fmt: skip
-    config = tmp_path / "config.json"
-    config.write_text(json.dumps(values))
+    config = series_recipe(cube_tree, tmp_path)
     assert main(["train", str(config)]) == 0
     capsys.readouterr()
     for command in ("evaluate", "predict"):
